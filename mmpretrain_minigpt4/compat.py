@@ -1,0 +1,167 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""The only file that changes the toolbox, one named patch for each reason.
+
+MMPretrain 1.2 and MMEngine 0.10 are no longer developed, so what breaks on
+today's PyTorch and transformers is mended here. ``install`` imports nothing:
+it puts a finder on ``sys.meta_path`` that waits for the module a patch is
+for, and mends it while it is being imported. Modules that are there already
+are mended at once, so the order of imports does not matter, but for one
+case: where torchvision does not fit PyTorch, an import that fails *before*
+this package is imported has failed in the user's own code.
+
+Each patch names its module, why it is there, when it acts and when it can
+go; ``tests/test_compat.py`` fails once a patch is no longer needed.
+"""
+
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+
+
+class Patch:
+    """One change to a module of another package.
+
+    Subclasses override :meth:`around`, which is entered before the module's
+    code runs and left after it, and may override :meth:`late`, for a module
+    that was imported before this package.
+
+    Attributes:
+        modules: Full names of the modules to change.
+        reason: What breaks without the patch.
+        until: When the patch can be deleted.
+    """
+
+    modules: tuple[str, ...] = ()
+    reason: str = ''
+    until: str = ''
+
+    def around(self, module: ModuleType) -> Iterator[None]:
+        """Run code before and after the module's own (a generator)."""
+        yield
+        self.late(module)
+
+    def late(self, module: ModuleType) -> None:
+        """Mend a module whose own code has already run."""
+
+
+class TorchvisionSchemas(Patch):
+    """Name torchvision's two operators where its extension does not load."""
+
+    modules = ('torchvision.extension', )
+    reason = (
+        'torchvision from the package index is a CUDA build. Beside a CPU '
+        'build of torch its extension does not load, and its import then '
+        'fails ("operator torchvision::nms does not exist"), and with it '
+        'mmpretrain and most of transformers. Nothing here calls the '
+        'operators; their names are enough.')
+    until = 'torchvision imports without its extension.'
+
+    # A library's definitions live as long as the object that made them.
+    _library = None
+
+    def late(self, module: ModuleType) -> None:
+        if module._has_ops() or self._library is not None:
+            return
+        import torch
+        library = torch.library.Library('torchvision', 'FRAGMENT')
+        arguments = '(Tensor dets, Tensor scores, float iou_threshold)'
+        for name in ('nms', 'qnms'):
+            if not hasattr(torch.ops.torchvision, name):
+                library.define(f'{name}{arguments} -> Tensor')
+        TorchvisionSchemas._library = library
+
+
+class NoToolboxMultimodalModels(Patch):
+    """Let mmpretrain register placeholders for its own multimodal models."""
+
+    modules = ('mmpretrain.models.utils', 'mmpretrain.models.multimodal')
+    reason = (
+        'The BLIP, OFA and MiniGPT-4 code of mmpretrain 1.2 subclasses what '
+        'transformers 4.52 and later no longer has, so that '
+        '`import mmpretrain.models` fails. With its switch off in these two '
+        'modules, and only there, everything else is registered; the '
+        'datasets keep theirs, which need pycocotools alone.')
+    until = 'mmpretrain.models imports with transformers 5.'
+
+    def around(self, module: ModuleType) -> Iterator[None]:
+        if not self.needed():
+            yield
+            return
+        from mmpretrain.utils import dependency
+        before = dependency.WITH_MULTIMODAL
+        dependency.WITH_MULTIMODAL = False
+        try:
+            yield
+        finally:
+            dependency.WITH_MULTIMODAL = before
+
+    @staticmethod
+    def needed() -> bool:
+        """Whether the transformers installed is one that mmpretrain breaks."""
+        try:
+            version = importlib.metadata.version('transformers')
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        major, minor = (int(x) for x in version.split('.')[:2])
+        return (major, minor) >= (4, 52)
+
+
+PATCHES: tuple[Patch, ...] = (
+    TorchvisionSchemas(),
+    NoToolboxMultimodalModels(),
+)
+
+
+class PatchFinder:
+    """Finds the modules that have patches, as the finders after it do."""
+
+    def __init__(self, patches: tuple[Patch, ...]) -> None:
+        self.patches: dict[str, list[Patch]] = {}
+        for patch in patches:
+            for name in patch.modules:
+                self.patches.setdefault(name, []).append(patch)
+
+    def find_spec(self, name: str, path=None, target=None):
+        """Give the module's usual spec, with the patches in its loader."""
+        patches = self.patches.get(name)
+        if patches is None:
+            return None
+        spec = None
+        for finder in sys.meta_path:
+            if finder is not self and hasattr(finder, 'find_spec'):
+                spec = finder.find_spec(name, path, target)
+                if spec is not None:
+                    break
+        if spec is None or not hasattr(spec.loader, 'exec_module'):
+            return spec
+        # On the loader object alone: it stays what tracebacks, `inspect`
+        # and importlib.resources expect it to be.
+        spec.loader.exec_module = _wrap(spec.loader.exec_module, patches)
+        return spec
+
+
+def _wrap(run: Callable, patches: list[Patch]) -> Callable:
+
+    def exec_module(module: ModuleType) -> None:
+        with ExitStack() as stack:
+            for patch in patches:
+                stack.enter_context(contextmanager(patch.around)(module))
+            run(module)
+
+    return exec_module
+
+
+def install() -> None:
+    """Put the patches in place, once; imports no other package."""
+    if any(isinstance(finder, PatchFinder) for finder in sys.meta_path):
+        return
+    finder = PatchFinder(PATCHES)
+    sys.meta_path.insert(0, finder)
+    for name, patches in finder.patches.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            for patch in patches:
+                patch.late(module)
