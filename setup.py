@@ -1,0 +1,121 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""What setup.cfg cannot say: which mmcv to ask for, and the ``.mim`` folder.
+
+* MMPretrain needs ``mmcv``, and does not ask for it itself. Two packages
+  provide it, the full ``mmcv`` (compiled) and ``mmcv-lite``; they own the
+  same files, so one beside the other breaks both. ``mmcv-lite`` is all this
+  package needs. It is asked for, unless a full one is there already: then
+  that one is kept. ``MMPRETRAIN_MINIGPT4_MMCV`` set to ``lite``, ``full`` or
+  ``none`` decides it by hand.
+* ``configs/``, ``tools/`` and ``model-index.yml`` lie at the top of the
+  repository. A wheel carries them as ``mmpretrain_minigpt4/.mim/``, where
+  OpenMIM and this package's model zoo look; a checkout uses them in place.
+"""
+
+import configparser
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = 'mmpretrain_minigpt4'
+LITE = 'mmcv-lite>=2.2,<2.4'
+# Each of these packages installs the full ``mmcv``.
+FULL = {
+    'mmcv': 'mmcv>=2.0,<2.4',
+    'onedl-mmcv': 'onedl-mmcv',
+}
+
+
+def target_folders() -> list[str]:
+    """List the folders that hold what the target environment has.
+
+    A build isolated by pip does not see them on ``sys.path``, but it runs
+    the target's own interpreter, whose install paths are these.
+    """
+    paths = sysconfig.get_paths()
+    folders = [paths['purelib'], paths['platlib']]
+    marker = Path(sys.prefix, 'pyvenv.cfg')
+    in_venv = sys.prefix != sys.base_prefix
+    if in_venv and marker.is_file():
+        text = marker.read_text(encoding='utf-8').lower()
+        if 'include-system-site-packages = true' in text:
+            base = {'base': sys.base_prefix, 'platbase': sys.base_prefix}
+            paths = sysconfig.get_paths(vars=base)
+            folders += [paths['purelib'], paths['platlib']]
+    elif not in_venv:
+        folders.append(site.getusersitepackages())
+    return list(dict.fromkeys(folders))
+
+
+def mmcv_requirement() -> list[str]:
+    """Choose the requirement that gives ``import mmcv``."""
+    choice = os.environ.get('MMPRETRAIN_MINIGPT4_MMCV', 'auto').lower()
+    if choice == 'auto':
+        for found in metadata.distributions(path=target_folders()):
+            name = (found.metadata['Name'] or '').lower().replace('_', '-')
+            if name in FULL:
+                return [FULL[name]]
+        return [LITE]
+    choices = {'lite': [LITE], 'full': [FULL['mmcv']], 'none': []}
+    if choice not in choices:
+        raise SystemExit(
+            f'MMPRETRAIN_MINIGPT4_MMCV={choice!r} has no meaning; give one '
+            'of auto, lite, full, none.')
+    return choices[choice]
+
+
+def requirements() -> list[str]:
+    """Join the requirements of setup.cfg and the choice of mmcv.
+
+    setuptools does not merge the two: an argument of ``setup`` wins.
+    """
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg', encoding='utf-8')
+    listed = config['options']['install_requires'].splitlines()
+    return [line for line in listed if line.strip()] + mmcv_requirement()
+
+
+class BuildWithMim(build_py):
+    """Add ``.mim``, and drop what an earlier build left.
+
+    pip builds in the checkout and leaves ``build/`` there; a module deleted
+    since then would live on in the next wheel.
+    """
+
+    def run(self):
+        editable = getattr(self, 'editable_mode', False)
+        package = Path(self.build_lib, PACKAGE)
+        if not editable:
+            shutil.rmtree(package, ignore_errors=True)
+        super().run()
+        if not editable:
+            for source, name in mim_files():
+                target = package / '.mim' / name
+                self.mkpath(str(target.parent))
+                self.copy_file(str(source), str(target))
+
+
+def mim_files() -> list[tuple[Path, str]]:
+    """List the files of ``.mim`` with their names in it."""
+    kinds = {
+        'configs': ('.py', '.yml', '.md'),
+        'tools': ('.py', '.sh'),
+    }
+    files = [(ROOT / 'model-index.yml', 'model-index.yml')]
+    for folder, suffixes in kinds.items():
+        for path in sorted((ROOT / folder).rglob('*')):
+            if path.suffix in suffixes and path.is_file():
+                files.append((path, path.relative_to(ROOT).as_posix()))
+    return files
+
+
+setup(install_requires=requirements(), cmdclass={'build_py': BuildWithMim})

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Test a model: ``python tools/test.py CONFIG [CHECKPOINT] [options]``."""
+
+import sys
+from pathlib import Path
+
+# In a checkout, its own package; in a wheel this adds nothing.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmpretrain_minigpt4.cli.scripts import test
+
+if __name__ == '__main__':
+    sys.exit(test())
