@@ -1,0 +1,226 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""MiniGPT-4: a frozen eye, a frozen voice, and the projection between them.
+
+Legend: B samples, n images of a sample, H and W pixels, N image tokens, D
+their width, Q visual tokens of an image, C width of the neck, E width of the
+language model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+
+from ..errors import ConfigError
+from ..registry import MODELS
+from .dtypes import compute_dtype
+
+PARTS = ('backbone', 'neck', 'projector', 'head')
+
+
+@MODELS.register_module()
+class MiniGPT4(BaseModel):
+    """Builds its parts from config, freezes them, and hands tensors on.
+
+    Args:
+        backbone: Images to ``(float[B, N, D],)``.
+        neck: That tuple to ``(float[B, Q, C],)``; None hands it on.
+        projector: float[B, Q, C] to float[B, Q, E].
+        head: Visual tokens and data samples to a loss or to text.
+        data_preprocessor: Config; its type defaults to the toolbox's
+            ``MultiModalDataPreprocessor``.
+        freeze: The parts that are not trained: their parameters need no
+            gradient and they stay in eval mode.
+        checkpoints: Files to load, strictly, once all is built.
+        dtype: Type of the frozen vision parts: ``auto`` (bfloat16 on a GPU,
+            float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``. What
+            is trained stays float32; the head has its own.
+        init_cfg: As of every module of the toolbox.
+
+    Raises:
+        ConfigError: If the parts do not fit together.
+        MissingWeightsError: If the language model is not there. This is
+            found out before anything large is allocated.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 neck: dict | None,
+                 projector: dict,
+                 head: dict,
+                 data_preprocessor: dict | None = None,
+                 freeze: Sequence[str] = ('backbone', 'neck', 'head'),
+                 checkpoints: Sequence[str] | None = None,
+                 dtype: str = 'auto',
+                 init_cfg: dict | None = None) -> None:
+        unknown = set(freeze) - set(PARTS)
+        if unknown:
+            raise ConfigError(f'freeze names {", ".join(PARTS)}; it cannot '
+                              f'name {", ".join(sorted(unknown))}.')
+        if isinstance(data_preprocessor, Mapping):
+            data_preprocessor = dict(data_preprocessor)
+            data_preprocessor.setdefault(
+                'type', 'mmpretrain.MultiModalDataPreprocessor')
+        super().__init__(data_preprocessor, init_cfg)
+        # The projection is small and the head checks before it loads, so
+        # that nothing large is built for a model that cannot be completed.
+        projector = _build(projector)
+        if isinstance(head, Mapping) and hasattr(projector, 'out_channels'):
+            head = dict(head)
+            head.setdefault('in_channels', projector.out_channels)
+        head = _build(head)
+        self.backbone = _build(backbone)
+        self.neck = None if neck is None else _build(neck)
+        self.projector = projector
+        self.head = head
+        self.dtype = dtype
+        self.freeze = tuple(freeze)
+        for name in self.freeze:
+            part = getattr(self, name)
+            if part is not None:
+                part.requires_grad_(False)
+                part.eval()
+        self._settled: torch.device | None = None
+        self.load_report = None
+        if checkpoints:
+            from ..assets import resolve
+            from ..checkpoints import load_checkpoints
+            self.load_report = load_checkpoints(
+                self, [resolve(str(path)) for path in checkpoints])
+        self.register_load_state_dict_post_hook(_forgive_loaded_parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.projector.parameters()).device
+
+    def train(self, mode: bool = True) -> MiniGPT4:
+        """Set the mode of all but the frozen parts, which stay in eval."""
+        super().train(mode)
+        for name in self.freeze:
+            part = getattr(self, name, None)
+            if part is not None:
+                part.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Follow the parts' ``init_cfg``, unless checkpoints were loaded.
+
+        The Runner calls this when all is built.
+        """
+        if self.load_report is None:
+            super().init_weights()
+
+    def forward(self,
+                images: torch.Tensor | Sequence[torch.Tensor] | None,
+                data_samples: Sequence | None = None,
+                mode: str = 'tensor',
+                **kwargs):
+        """Encode, train or answer.
+
+        Args:
+            images: float[B, 3, H, W], one image for each sample; or
+                float[B, n, 3, H, W]; or a list of float[n, 3, H, W], where
+                samples differ in their number of images; or None for no
+                images at all.
+            data_samples: What the head reads; see its class.
+            mode: ``tensor``, ``loss`` or ``predict``.
+            kwargs: Decoding options, in mode ``predict``.
+
+        Returns:
+            Visual tokens, float[B, Q, E] (or as the images are nested), a
+            dict with ``loss``, or a list of data samples.
+        """
+        if kwargs and mode != 'predict':
+            raise ConfigError(f'Mode {mode!r} takes no options; it was given '
+                              f'{", ".join(sorted(kwargs))}.')
+        if images is None:
+            if data_samples is None:
+                raise ConfigError('There are neither images nor samples.')
+            images = [torch.empty(0, 3, 1, 1) for _ in data_samples]
+        if mode == 'tensor':
+            return self.extract_feat(images)
+        if mode == 'loss':
+            return self.head.loss(self.extract_feat(images), data_samples)
+        if mode == 'predict':
+            with torch.no_grad():
+                return self.head.predict(
+                    self.extract_feat(images), data_samples, **kwargs)
+        raise ConfigError(f'There is no mode {mode!r}; known: tensor, loss, '
+                          'predict.')
+
+    def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
+                     ) -> torch.Tensor | list[torch.Tensor]:
+        """Visual tokens, nested as the images are."""
+        self._settle()
+        if isinstance(images, torch.Tensor):
+            if images.dim() == 4:
+                return self._encode(images)
+            if images.dim() == 5:
+                tokens = self._encode(images.flatten(0, 1))
+                # float[B * n, Q, E] -> float[B, n, Q, E]
+                return tokens.unflatten(0, images.shape[:2])
+            raise ConfigError('Images are float[B, 3, H, W] or float[B, n, 3, '
+                              f'H, W], not {list(images.shape)}.')
+        images = [x.unsqueeze(0) if x.dim() == 3 else x for x in images]
+        counts = [len(x) for x in images]
+        some = [x for x in images if len(x)]
+        if not some:
+            width = getattr(self.head, 'embed_dims', 0)
+            return [torch.empty(0, 0, width, device=self.device)
+                    for _ in images]
+        # float[sum of n, Q, E] -> B times float[n, Q, E]
+        return list(self._encode(torch.cat(some)).split(counts))
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        # A frozen part computes no gradient, unless something before it is
+        # trained.
+        frozen = 'backbone' in self.freeze
+        weight = next(self.backbone.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            feats = self.backbone(images.to(weight))
+        if self.neck is not None:
+            frozen = frozen and 'neck' in self.freeze
+            weight = next(self.neck.parameters(), feats[-1])
+            with torch.set_grad_enabled(torch.is_grad_enabled()
+                                        and not frozen):
+                feats = self.neck(tuple(x.to(weight) for x in feats))
+        weight = next(self.projector.parameters())
+        return self.projector(feats[-1].to(weight))
+
+    def _settle(self) -> None:
+        """Give frozen parts the type that suits the device they are on."""
+        device = self.device
+        if self._settled == device:
+            return
+        wanted = compute_dtype(self.dtype, device)
+        for name in ('backbone', 'neck'):
+            part = getattr(self, name)
+            if part is not None and name in self.freeze:
+                part.to(wanted)
+        if hasattr(self.head, 'settle'):
+            self.head.settle(device, frozen='head' in self.freeze)
+        self._settled = device
+        print_log(
+            f'MiniGPT-4 computes its frozen parts in {wanted} on {device}.',
+            'current', logging.DEBUG)
+
+
+def _build(part):
+    return MODELS.build(dict(part)) if isinstance(part, Mapping) else part
+
+
+def _forgive_loaded_parts(module: MiniGPT4, incompatible) -> None:
+    """Let checkpoints of what was trained leave out what was loaded."""
+    if module.load_report is None:
+        return
+    frozen = tuple(name + '.' for name in module.freeze if name != 'head')
+    incompatible.missing_keys[:] = [
+        key for key in incompatible.missing_keys
+        if not key.removeprefix('module.').startswith(frozen)
+    ]
