@@ -1,0 +1,23 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Everything about weights in files: reading, renaming, loading, saving.
+
+A file of any layout in the wild becomes a state dict with this package's own
+names (``to_native``), several files are merged into one model with a report
+of where each tensor came from (``load_checkpoints``), and what was trained
+is saved as safetensors (``save_trained``). Files are untrusted: nothing in
+them is ever executed.
+"""
+
+from .convert import Converted, convert, to_native
+from .loading import load_checkpoints, load_state, merge_files
+from .positions import resize_positions
+from .reading import read_state_dict
+from .report import LoadReport
+from .saving import convert_files, save_trained, write_safetensors
+
+__all__ = [
+    'Converted', 'LoadReport', 'convert', 'convert_files', 'load_checkpoints',
+    'load_state', 'merge_files', 'read_state_dict', 'resize_positions',
+    'save_trained', 'to_native', 'write_safetensors'
+]
