@@ -9,11 +9,10 @@ language model.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from ..errors import ConfigError
@@ -36,7 +35,12 @@ class MiniGPT4(BaseModel):
             ``MultiModalDataPreprocessor``.
         freeze: The parts that are not trained: their parameters need no
             gradient and they stay in eval mode.
-        checkpoints: Files to load, strictly, once all is built.
+        checkpoints: Files to load, strictly, once all is built. With them
+            the vision parts are built empty, rather than filled with random
+            numbers first. Only a language model that has its own folder may
+            be missing in them, and the parts of ``from_scratch``.
+        from_scratch: Parts that begin with random weights although there
+            are checkpoints: ``('projector',)`` for stage 1.
         dtype: Type of the frozen vision parts: ``auto`` (bfloat16 on a GPU,
             float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``. What
             is trained stays float32; the head has its own.
@@ -56,42 +60,42 @@ class MiniGPT4(BaseModel):
                  data_preprocessor: dict | None = None,
                  freeze: Sequence[str] = ('backbone', 'neck', 'head'),
                  checkpoints: Sequence[str] | None = None,
+                 from_scratch: Sequence[str] = (),
                  dtype: str = 'auto',
                  init_cfg: dict | None = None) -> None:
-        unknown = set(freeze) - set(PARTS)
-        if unknown:
-            raise ConfigError(f'freeze names {", ".join(PARTS)}; it cannot '
-                              f'name {", ".join(sorted(unknown))}.')
+        _check_names('freeze', freeze)
+        _check_names('from_scratch', from_scratch)
+        compute_dtype(dtype, torch.device(
+            'cuda' if torch.cuda.is_available() else 'cpu'))
+        # The projection is small and the head checks before it loads, so
+        # that nothing large is built for a model that cannot be completed.
+        empty = bool(checkpoints)
+        projector = _build(projector, empty and
+                           'projector' not in from_scratch)
+        if isinstance(head, Mapping) and hasattr(projector, 'out_channels'):
+            head = dict(head)
+            head.setdefault('in_channels', projector.out_channels)
+        head = _build(head)
         if isinstance(data_preprocessor, Mapping):
             data_preprocessor = dict(data_preprocessor)
             data_preprocessor.setdefault(
                 'type', 'mmpretrain.MultiModalDataPreprocessor')
         super().__init__(data_preprocessor, init_cfg)
-        # The projection is small and the head checks before it loads, so
-        # that nothing large is built for a model that cannot be completed.
-        projector = _build(projector)
-        if isinstance(head, Mapping) and hasattr(projector, 'out_channels'):
-            head = dict(head)
-            head.setdefault('in_channels', projector.out_channels)
-        head = _build(head)
-        self.backbone = _build(backbone)
-        self.neck = None if neck is None else _build(neck)
+        self.backbone = _build(backbone, empty and
+                               'backbone' not in from_scratch)
+        self.neck = None if neck is None else _build(
+            neck, empty and 'neck' not in from_scratch)
         self.projector = projector
         self.head = head
         self.dtype = dtype
         self.freeze = tuple(freeze)
-        for name in self.freeze:
-            part = getattr(self, name)
-            if part is not None:
-                part.requires_grad_(False)
-                part.eval()
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+            part.eval()
         self._settled: torch.device | None = None
         self.load_report = None
-        if checkpoints:
-            from ..assets import resolve
-            from ..checkpoints import load_checkpoints
-            self.load_report = load_checkpoints(
-                self, [resolve(str(path)) for path in checkpoints])
+        if checkpoints and torch.get_default_device().type != 'meta':
+            self._load(checkpoints, from_scratch)
         self.register_load_state_dict_post_hook(_forgive_loaded_parts)
 
     @property
@@ -102,10 +106,8 @@ class MiniGPT4(BaseModel):
     def train(self, mode: bool = True) -> MiniGPT4:
         """Set the mode of all but the frozen parts, which stay in eval."""
         super().train(mode)
-        for name in self.freeze:
-            part = getattr(self, name, None)
-            if part is not None:
-                part.eval()
+        for part in self._frozen_parts():
+            part.eval()
         return self
 
     def init_weights(self) -> None:
@@ -177,6 +179,21 @@ class MiniGPT4(BaseModel):
         # float[sum of n, Q, E] -> B times float[n, Q, E]
         return list(self._encode(torch.cat(some)).split(counts))
 
+    def _frozen_parts(self) -> list[torch.nn.Module]:
+        parts = [getattr(self, name) for name in self.freeze]
+        return [part for part in parts if part is not None]
+
+    def _load(self, checkpoints: Sequence[str],
+              from_scratch: Sequence[str]) -> None:
+        from ..assets import resolve
+        from ..checkpoints import load_checkpoints
+        optional = [name + '.' for name in from_scratch]
+        if getattr(self.head, 'has_own_weights', False):
+            optional.append('head.llm.')
+        self.load_report = load_checkpoints(
+            self, [resolve(str(path)) for path in checkpoints],
+            allow_missing=tuple(optional))
+
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
         # A frozen part computes no gradient, unless something before it is
         # trained.
@@ -206,13 +223,22 @@ class MiniGPT4(BaseModel):
         if hasattr(self.head, 'settle'):
             self.head.settle(device, frozen='head' in self.freeze)
         self._settled = device
-        print_log(
-            f'MiniGPT-4 computes its frozen parts in {wanted} on {device}.',
-            'current', logging.DEBUG)
 
 
-def _build(part):
-    return MODELS.build(dict(part)) if isinstance(part, Mapping) else part
+def _build(part: dict | torch.nn.Module | None,
+           empty: bool = False) -> torch.nn.Module:
+    if not isinstance(part, Mapping):
+        return part
+    with torch.device('meta') if empty else contextlib.nullcontext():
+        return MODELS.build(dict(part))
+
+
+def _check_names(argument: str, names: Sequence[str]) -> None:
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in PARTS:
+            raise ConfigError(f'{argument} is a list of parts '
+                              f'({", ".join(PARTS)}); {name!r} is not one.')
 
 
 def _forgive_loaded_parts(module: MiniGPT4, incompatible) -> None:

@@ -8,6 +8,7 @@ of the language model, T tokens of the longest row, V vocabulary.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -15,14 +16,18 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 
 from ...errors import ConfigError, PromptError
-from ...generation import GenerationOptions, StopMatcher, decode
+from ...generation import (
+    Answer,
+    GenerationOptions,
+    StopMatcher,
+    decode,
+    row_limit,
+)
 from ...prompts import (
     Piece,
     Template,
     count_images,
     get_template,
-    parse,
-    render,
 )
 from ...registry import MODELS
 from ..dtypes import compute_dtype, load_dtype
@@ -36,21 +41,14 @@ from .rows import (
     tokenize,
     tokenize_answer,
 )
-
-# The fields of a data sample that each task reads and writes.
-TARGETS = dict(caption='gt_caption', vqa='gt_answer', text='gt_text')
-PREDICTIONS = dict(caption='pred_caption', vqa='pred_answer', text='pred_text')
+from .samples import PREDICTIONS, SampleReader
 
 
 @MODELS.register_module()
 class VicunaHead(BaseModule):
     """A causal language model that reads visual tokens among its words.
 
-    The instruction of a sample is its ``conversation`` (a list of
-    ``(role, content)``, perhaps with ``system``), else its ``prompt`` (a
-    text, or a list of texts and :class:`prompts.ImageSlot`), else its
-    ``question`` in ``question_template``, else ``prompt`` of the config. A
-    sample with ``bare=True`` has none: image, then caption, as in stage 1.
+    What it reads in a data sample is told at :class:`SampleReader`.
 
     Args:
         llm: The folder of a Hugging Face causal language model, or
@@ -87,23 +85,16 @@ class VicunaHead(BaseModule):
                  in_channels: int | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        if task not in TARGETS:
-            raise ConfigError(f'There is no task {task!r}; known: '
-                              f'{", ".join(TARGETS)}.')
-        if question_template.count('{question}') != 1:
-            raise ConfigError('question_template must hold {question} '
-                              f'exactly once; it is {question_template!r}.')
         if max_txt_len < 1:
             raise ConfigError('max_txt_len must be at least 1.')
-        self.template = get_template(template)
-        self.task = task
-        self.prompt = prompt
-        self.question_template = question_template
+        self.reader = SampleReader(task, get_template(template), prompt,
+                                   question_template)
         self.max_txt_len = max_txt_len
         self.dtype = dtype
         self.generation = GenerationOptions.from_dict(generation)
         load_dtype(dtype)
-        source = language_model.find(llm, tokenizer, self.template.name)
+        source = language_model.find(llm, tokenizer,
+                                     self.reader.template.name)
         self.embed_dims = source.embed_dims
         if in_channels not in (None, self.embed_dims):
             raise ConfigError(
@@ -119,6 +110,8 @@ class VicunaHead(BaseModule):
         # a checkpoint.
         self.has_own_weights = source.folder is not None
         self.llm = language_model.load(source, dtype)
+        self._keeps_some = 'logits_to_keep' in inspect.signature(
+            self.llm.forward).parameters
         self.register_load_state_dict_post_hook(_forgive_absent_llm)
 
     def init_weights(self) -> None:
@@ -142,25 +135,28 @@ class VicunaHead(BaseModule):
         Returns:
             dict: ``loss``, a float32 scalar.
         """
-        visual = split_images(feats)
-        rows = []
+        visual = _split(feats, data_samples)
+        rows, longest = [], 0
         for tokens, sample in zip(visual, data_samples, strict=True):
             ids, template = self.prompt_ids(sample, tokens)
-            rows.append(
-                make_row(
-                    ids,
-                    tokenize_answer(
-                        self.target_of(sample), template, self._tokens(),
-                        self.max_txt_len)))
-        for row in rows:
-            self._check_room(len(row.ids))
+            answer = tokenize_answer(
+                self.reader.target(sample), template, self._tokens(),
+                self.max_txt_len)
+            self._check_room(len(ids) + len(answer))
+            rows.append(make_row(ids, answer))
+            longest = max(longest, len(answer))
         inputs, labels = self._embed(rows, visual)
-        logits = self.llm(**inputs, use_cache=False).logits
-        # Position t foretells token t + 1.
+        # Answers stand at the end of every row, and only the logits before
+        # and among them are wanted; the prompt's would take most memory.
+        keep = longest + 1
+        some = dict(logits_to_keep=keep) if self._keeps_some else {}
+        logits = self.llm(**inputs, **some, use_cache=False).logits
+        # Position t foretells token t + 1: float[B, keep - 1, V]
+        logits = logits[:, -keep:-1].float()
         return dict(
             loss=F.cross_entropy(
-                logits[:, :-1].float().flatten(0, 1),  # float[B * (T - 1), V]
-                labels[:, 1:].flatten(),
+                logits.flatten(0, 1),
+                labels[:, -keep + 1:].flatten(),
                 ignore_index=IGNORED))
 
     def predict(self, feats: torch.Tensor | Sequence[torch.Tensor],
@@ -175,35 +171,55 @@ class VicunaHead(BaseModule):
         Returns:
             list: The data samples, with ``pred_caption`` or ``pred_answer``.
         """
+        visual = split_images(feats)
+        if data_samples is None:
+            data_samples = _new_samples(len(visual))
+        answers = self.generate(visual, data_samples, **options)
+        for sample, answer in zip(data_samples, answers, strict=True):
+            sample.set_field(answer.text, PREDICTIONS[self.reader.task])
+        return list(data_samples)
+
+    @torch.no_grad()
+    def generate(self, feats: torch.Tensor | Sequence[torch.Tensor],
+                 data_samples: Sequence, **options) -> list[Answer]:
+        """Decode an answer for each data sample, which is left as it is.
+
+        Args:
+            feats: As of :meth:`loss`.
+            data_samples: As of :meth:`loss`; targets are not read.
+            options: As of :meth:`predict`.
+
+        Returns:
+            list: Token ids, text, and why the answer ended.
+
+        Raises:
+            GenerationError: If an option has no meaning.
+            PromptError: If a prompt cannot be read or is too long.
+        """
         settings = self.generation.replace(**{
             key: value
             for key, value in options.items() if value is not None
         })
-        visual = split_images(feats)
-        if data_samples is None:
-            data_samples = _new_samples(len(visual))
-        rows, templates = [], []
-        for tokens, sample in zip(visual, data_samples, strict=True):
-            ids, template = self.prompt_ids(sample, tokens)
+        visual = _split(feats, data_samples)
+        rows: list[Row] = []
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for i, tokens in enumerate(visual):
+            ids, template = self.prompt_ids(data_samples[i], tokens)
+            row_limit(len(ids), settings, self.context)  # is there room?
             rows.append(make_row(ids))
-            templates.append(template)
-        if not rows:
-            return list(data_samples)
-        for row in rows:
-            self._check_room(len(row.ids) + 1)
-        matcher = StopMatcher(
-            self._tokens().token_bytes,
-            stops=(*settings.stops, *(stop for template in templates
-                                      for stop in template.stops)),
-            end_ids=self.end_ids)
-        with torch.no_grad():
-            inputs, _ = self._embed(rows, visual)
-        answers = decode(self.llm, inputs['inputs_embeds'],
-                         inputs['attention_mask'], settings, matcher,
-                         self.context)
-        for sample, answer in zip(data_samples, answers, strict=True):
-            sample.set_field(answer.text, PREDICTIONS[self.task])
-        return list(data_samples)
+            groups.setdefault(template.stops, []).append(i)
+        answers: list[Answer] = [None] * len(rows)
+        for stops, members in groups.items():
+            inputs, _ = self._embed([rows[i] for i in members],
+                                    [visual[i] for i in members])
+            matcher = StopMatcher(self._tokens().token_bytes,
+                                  (*stops, *settings.stops), self.end_ids)
+            found = decode(self.llm, inputs['inputs_embeds'],
+                           inputs['attention_mask'], settings, matcher,
+                           self.context)
+            for i, answer in zip(members, found, strict=True):
+                answers[i] = answer
+        return answers
 
     def logits(self, feats: torch.Tensor | Sequence[torch.Tensor],
                prompts: Sequence[Sequence[Piece]]
@@ -217,13 +233,13 @@ class VicunaHead(BaseModule):
         Returns:
             tuple: float[B, T, V], left-padded, and int[B, T], 0 on padding.
         """
-        visual = split_images(feats)
-        rows = [
-            make_row(
-                tokenize(pieces, self._tokens(),
-                         self._fill(pieces, tokens).shape[-2]))
-            for pieces, tokens in zip(prompts, visual, strict=True)
-        ]
+        visual = _split(feats, prompts)
+        rows = []
+        for pieces, tokens in zip(prompts, visual, strict=True):
+            _check_slots(pieces, tokens)
+            rows.append(
+                make_row(tokenize(pieces, self._tokens(), tokens.shape[-2])))
+            self._check_room(len(rows[-1].ids))
         inputs, _ = self._embed(rows, visual)
         logits = self.llm(**inputs, use_cache=False).logits
         return logits, inputs['attention_mask']
@@ -236,62 +252,9 @@ class VicunaHead(BaseModule):
             sample: A data sample, or None for the config's prompt.
             tokens: float[n, Q, E], its images.
         """
-        template = self.template
-        if get(sample, 'bare'):
-            template = get_template('bare')
-        pieces = self._pieces(sample, len(tokens), template)
-        self._fill(pieces, tokens)
+        pieces, template = self.reader.prompt(sample, len(tokens))
+        _check_slots(pieces, tokens)
         return tokenize(pieces, self._tokens(), tokens.shape[-2]), template
-
-    def target_of(self, sample) -> str:
-        """The text to learn: the task's field, or another task's.
-
-        Raises:
-            PromptError: If the sample has none.
-        """
-        names = [TARGETS[self.task], *TARGETS.values()]
-        for name in names:
-            target = get(sample, name)
-            if isinstance(target, (list, tuple)) and target:
-                target = target[0]
-            if isinstance(target, str):
-                return target
-        raise PromptError(
-            f'A sample to train on has no text in {names[0]!r}. Let the data '
-            'set give it, and PackInputs keep it (algorithm_keys).')
-
-    def _pieces(self, sample, num_images: int,
-                template: Template) -> list[Piece]:
-        turns = get(sample, 'conversation')
-        if turns is not None:
-            return render(template, turns, get(sample, 'system'), num_images)
-        content = get(sample, 'prompt')
-        if not template.needs_text:
-            content = '' if isinstance(content, str) else content
-            content = content or ''
-        elif content is None and get(sample, 'question') is not None:
-            question = get(sample, 'question')
-            if not isinstance(question, str) or not question.strip():
-                raise PromptError('The question is empty.')
-            before, after = self.question_template.split('{question}')
-            content = before + question + after
-        elif content is None:
-            if self.task == 'vqa' and sample is not None:
-                raise PromptError("A sample has no 'question'. Let the data "
-                                  'set or the call give one.')
-            content = parse(self.prompt)
-            if not count_images(content):
-                content = self.prompt
-        return render(template, [('user', content)], images=num_images)
-
-    def _fill(self, pieces: Sequence[Piece],
-              tokens: torch.Tensor) -> torch.Tensor:
-        slots = count_images(pieces)
-        if slots != len(tokens):
-            raise PromptError(
-                f'The prompt has room for {slots} images, the sample has '
-                f'{len(tokens)}. Give one image for each image slot.')
-        return tokens
 
     def _embed(self, rows: Sequence[Row], visual: Sequence[torch.Tensor]
                ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -340,11 +303,21 @@ def split_images(feats: torch.Tensor | Sequence[torch.Tensor]
     return [x.unsqueeze(0) if x.dim() == 2 else x for x in feats]
 
 
-def get(sample, key: str):
-    """A field of a data sample or of a dict, or None."""
-    if sample is None:
-        return None
-    return sample.get(key)
+def _split(feats: torch.Tensor | Sequence[torch.Tensor],
+           samples: Sequence) -> list[torch.Tensor]:
+    visual = split_images(feats)
+    if len(visual) != len(samples):
+        raise PromptError(f'There are {len(samples)} samples and the images '
+                          f'of {len(visual)}. Give each sample its own.')
+    return visual
+
+
+def _check_slots(pieces: Sequence[Piece], tokens: torch.Tensor) -> None:
+    slots = count_images(pieces)
+    if slots != len(tokens):
+        raise PromptError(
+            f'The prompt has room for {slots} images, the sample has '
+            f'{len(tokens)}. Give one image for each image slot.')
 
 
 def _new_samples(number: int) -> list:
