@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
@@ -15,6 +16,9 @@ from .layouts import DROP, LAYOUTS, Layout
 
 # Where training scripts put the weights, beside optimiser and config.
 CONTAINERS = ('state_dict', 'model', 'module')
+
+# All are cast to the dtype of the model; packed and quantised types are not.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 _WILDCARD = re.compile(r'\{\}|\*\*|\*')
 _MEANINGS = {'{}': r'(\d+)', '*': '(weight|bias)', '**': '(.+)'}
@@ -122,6 +126,22 @@ def _refuse_lora(keys: list[str], name: str) -> None:
             "model's own folder, save that, and give a file without them.")
 
 
+def check_numbers(key: str, tensor: Tensor) -> None:
+    """Refuse a tensor that is not plain floating-point numbers.
+
+    Raises:
+        CheckpointError: If it is quantised, packed, sparse or without data.
+    """
+    if tensor.dtype not in FLOATS:
+        raise CheckpointError(
+            f'{key[:200]!r} holds numbers of type {tensor.dtype}: quantised '
+            'and packed weights are not read, take the float ones.')
+    if tensor.layout != torch.strided or tensor.is_meta:
+        raise CheckpointError(
+            f'{key[:200]!r} is a sparse tensor or one without data; save the '
+            'weights as plain tensors.')
+
+
 def _split_qkv_biases(converted: Converted) -> None:
     """Turn each bias of a merged qkv layer into one for q and one for v."""
     for key in list(converted.tensors):
@@ -175,6 +195,7 @@ def convert(state_dict: Mapping, name: str = 'this state dict') -> Converted:
         if native == DROP:
             converted.dropped.append(key)
             continue
+        check_numbers(key, tensor)
         if native in converted.tensors:
             raise CheckpointError(
                 f'{name}: {key!r} and {converted.origins[native]!r} are both '

@@ -130,6 +130,8 @@ SHARED: Table = {
     'query_tokens': 'neck.query_tokens',
     'ln_vision.*': 'backbone.ln_vision.*',
     'llama_proj.*': 'projector.layers.0.*',
+    # A constant that transformers no longer saves.
+    'llama_model.model.layers.{}.self_attn.rotary_emb.inv_freq': DROP,
     'llama_model.**': 'head.llm.**',
 }
 
@@ -165,6 +167,7 @@ HF_VISION: Table = {
 HF_LLAMA: Table = {
     **HF_VISION,
     'language_projection.*': 'projector.layers.0.*',
+    'language_model.model.layers.{}.self_attn.rotary_emb.inv_freq': DROP,
     'language_model.**': 'head.llm.**',
 }
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .convert import convert
+from .convert import check_numbers, convert
 from .mends import mends
 from .positions import resize_positions
 from .reading import read_state_dict
@@ -130,6 +130,7 @@ def _compare(wanted: Mapping[str, Tensor], tensors: dict[str, Tensor],
             (report.skipped if skip else report.unexpected).append(key)
             report.sources.pop(key, None)
             continue
+        check_numbers(key, tensor)
         shape = tuple(wanted[key].shape)
         if key == 'backbone.pos_embed' and tuple(tensor.shape) != shape \
                 and tensor.shape[-1:] == shape[-1:]:
@@ -137,11 +138,6 @@ def _compare(wanted: Mapping[str, Tensor], tensors: dict[str, Tensor],
             report.resized.append(key)
         if tuple(tensor.shape) != shape:
             report.wrong_shapes.append((key, tuple(tensor.shape), shape))
-        elif wanted[key].is_floating_point() != tensor.is_floating_point():
-            raise CheckpointError(
-                f'{key!r} holds numbers of type {tensor.dtype} where '
-                f'{wanted[key].dtype} is needed: quantised weights are not '
-                'read, take the float ones.')
         else:
             fitting[key] = tensor
     for key in wanted:

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import stat
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -88,16 +89,19 @@ def _read_safetensors(path: Path, name: str) -> dict[str, Tensor]:
 
 def _read_torch(path: Path, name: str) -> dict[str, Tensor]:
     try:
-        # Mapping the file keeps optimiser states out of memory.
-        content = torch.load(
-            path,
-            map_location='cpu',
-            weights_only=True,
-            mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            # It warns of odd pickles and then refuses them.
+            warnings.simplefilter('ignore')
+            # Mapping the file keeps optimiser states out of memory.
+            content = torch.load(
+                path,
+                map_location='cpu',
+                weights_only=True,
+                mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         found = re.search(r'(?:GLOBAL|global|class|function) ([\w.]+\.\w+)',
                           str(error))
-        what = f'`{found.group(1)}`' if found else 'something other'
+        what = f'`{found.group(1)}`' if found else 'something else'
         raise CheckpointError(
             f'{name} holds {what} where only tensors and plain types are '
             'read, as anything else can run code when it is opened. It was '
