@@ -1,2 +1,5 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
+from .shapes import ShapesDescription, ShapesQuestions
+
+__all__ = ['ShapesDescription', 'ShapesQuestions']

@@ -12,15 +12,9 @@ import random
 from dataclasses import dataclass
 
 from ..datasets.shapes import draw_scene
+from ..prompts import STAGE2_INSTRUCTIONS
 from .notes import Encode, Slots, write_notes
 
-# The four instructions of the second stage (MiniGPT-4, prompts/alignment).
-DESCRIBE_INSTRUCTIONS = (
-    'Describe this image in detail.',
-    'Take a look at this image and describe what you notice.',
-    'Please provide a detailed description of the picture.',
-    'Could you describe the contents of this image for me?',
-)
 CAPTION_INSTRUCTIONS = (
     'Write a short caption.',
     'Give this image a short caption.',
@@ -78,7 +72,7 @@ def continue_base(document: Document, scene, rng: random.Random,
 
 def sample_turns(scene, rng: random.Random) -> list[tuple[str, str]]:
     """Up to three requests about a scene, with their answers."""
-    pool = [(rng.choice(DESCRIBE_INSTRUCTIONS), scene.description),
+    pool = [(rng.choice(STAGE2_INSTRUCTIONS), scene.description),
             (rng.choice(CAPTION_INSTRUCTIONS), scene.caption)]
     weights = [0.42, 0.08]
     kind = rng.random()

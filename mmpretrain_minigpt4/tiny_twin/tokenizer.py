@@ -12,7 +12,8 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from ..datasets.shapes import draw_scene
-from .documents import CAPTION_INSTRUCTIONS, DESCRIBE_INSTRUCTIONS
+from ..prompts import STAGE2_INSTRUCTIONS
+from .documents import CAPTION_INSTRUCTIONS
 from .notes import _phrases
 
 VOCAB_SIZE = 640
@@ -27,7 +28,7 @@ def _lines(count: int) -> Iterator[str]:
         yield separator.join(facts)
         yield scene.caption
         question, answer = rng.choice(scene.qa)
-        for ask, reply in ((rng.choice(DESCRIBE_INSTRUCTIONS),
+        for ask, reply in ((rng.choice(STAGE2_INSTRUCTIONS),
                             scene.description),
                            (rng.choice(CAPTION_INSTRUCTIONS), scene.caption),
                            (question, answer)):
