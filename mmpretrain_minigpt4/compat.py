@@ -14,7 +14,10 @@ Each patch names its module, why it is there, when it acts and when it can
 go; ``tests/test_compat.py`` fails once a patch is no longer needed.
 """
 
+import functools
 import importlib.metadata
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -109,9 +112,153 @@ class NoToolboxMultimodalModels(Patch):
         return (major, minor) >= (4, 52)
 
 
+class OwnModels(Patch):
+    """Put the package's models into the toolbox's hub and ``get_model``."""
+
+    modules = ('mmpretrain.apis.model', )
+    reason = (
+        'Reading the 548 entries of the toolbox takes about a second, and a '
+        'name that is registered twice breaks the hub, so ours follow its '
+        'own, once, in place of its two MiniGPT-4 entries, which cannot be '
+        'built. Its `get_model` fills a model with random numbers and then '
+        'loads one file, loosely; ours are built empty and filled from all '
+        'their files.')
+    until = 'mmpretrain finds the models of plugins by itself.'
+
+    def late(self, module: ModuleType) -> None:
+        from . import zoo
+        hub, original = module.ModelHub, module.get_model
+        register = hub._register_mmpretrain_models
+
+        def register_all(cls) -> None:
+            register()
+            zoo.register(cls)
+
+        @functools.wraps(original)
+        def get_model(model,
+                      pretrained=False,
+                      device=None,
+                      device_map=None,
+                      offload_folder=None,
+                      url_mapping=None,
+                      **kwargs):
+            if zoo.is_own_model(model):
+                kwargs = zoo.settings(model, pretrained, url_mapping, **kwargs)
+                pretrained = False
+            return original(model, pretrained, device, device_map,
+                            offload_folder, url_mapping, **kwargs)
+
+        hub._register_mmpretrain_models = classmethod(register_all)
+        # Where it was imported from here already, there as well.
+        for other in [module, *sys.modules.values()]:
+            if getattr(other, '__dict__', {}).get('get_model') is original:
+                other.get_model = get_model
+
+
+class OwnInferencers(Patch):
+    """Let the toolbox's inferencers become ours for a model of ours."""
+
+    modules = ('mmpretrain.apis.image_caption',
+               'mmpretrain.apis.visual_question_answering')
+    reason = (
+        "The toolbox's inferencers take no prompt and no decoding option, "
+        'and read images in their own way. Asked for a model of this '
+        'package they make an object of the subclass that does; this goes '
+        'for `inference_model` too, which calls them.')
+    until = 'mmpretrain lets a plugin name the inferencer of a model.'
+
+    names = {
+        'ImageCaptionInferencer': 'CaptionInferencer',
+        'VisualQuestionAnsweringInferencer': 'VQAInferencer',
+    }
+
+    def late(self, module: ModuleType) -> None:
+        for name, own_name in self.names.items():
+            inferencer = vars(module).get(name)
+            if inferencer is not None:
+                self._divert(inferencer, own_name)
+
+    @staticmethod
+    def _divert(inferencer: type, own_name: str) -> None:
+
+        def __new__(cls, model=None, *args, **kwargs):
+            if cls is inferencer:
+                from . import zoo
+                if zoo.is_own_model(model):
+                    from . import apis
+                    cls = getattr(apis, own_name)
+            return object.__new__(cls)
+
+        # `inference_model` sorts its arguments by the class's signature,
+        # which is now that of `__new__`: the old one, and what ours add.
+        signature = inspect.signature(inferencer.__init__)
+        *usual, rest = signature.parameters.values()
+        own = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None)
+            for name in ('llm', 'weights', 'dtype')
+        ]
+        __new__.__signature__ = signature.replace(
+            parameters=[*usual, *own, rest])
+        inferencer.__new__ = __new__
+
+
+class StrictCheckpoints(Patch):
+    """Load a model of ours strictly, from every kind of file we read."""
+
+    modules = ('mmengine.runner.checkpoint', )
+    reason = (
+        'mmengine reads no safetensors and no weights in several files, and '
+        'passes over missing tensors and wrong shapes with a line in the '
+        'log. Models of this package are loaded by `checkpoints.py` '
+        'instead, through mmengine\'s own list of loaders and, as it has no '
+        'hook for the second half, one replaced function.')
+    until = 'mmengine loads safetensors, and strictly where asked.'
+
+    def late(self, module: ModuleType) -> None:
+        from . import weights
+
+        @module.CheckpointLoader.register_scheme(
+            prefixes=[
+                re.escape(weights.OPENMMLAB), r'https?://.*\.safetensors$',
+                r'.*\.safetensors$', r'.*\{.*,.*\}', 'asset://'
+            ],
+            force=True)
+        def load_from_minigpt4(filename, map_location=None):
+            from .checkpoints import merge_files
+            tensors, report = merge_files(weights.locate(filename))
+            return dict(state_dict=tensors, report=report)
+
+        load_to_model = module._load_checkpoint_to_model
+
+        def load_strictly(model, checkpoint, *args, **kwargs):
+            from . import zoo
+            if not zoo.is_own_model(model):
+                return load_to_model(model, checkpoint, *args, **kwargs)
+            from .checkpoints import load_state, to_native
+            # What its own config loaded when it was built need not be here.
+            loaded = getattr(model, 'load_report', None) is not None
+            tensors = checkpoint.get('state_dict', checkpoint)
+            report = load_state(
+                model,
+                to_native(tensors),
+                checkpoint.get('report'),
+                allow_missing=('', ) if loaded else ('head.llm.', ))
+            checkpoint['report'] = report
+            return checkpoint
+
+        module._load_checkpoint_to_model = load_strictly
+        runner = sys.modules.get('mmengine.runner.runner')
+        if getattr(runner, '_load_checkpoint_to_model', None) is load_to_model:
+            runner._load_checkpoint_to_model = load_strictly
+
+
 PATCHES: tuple[Patch, ...] = (
     TorchvisionSchemas(),
     NoToolboxMultimodalModels(),
+    OwnModels(),
+    OwnInferencers(),
+    StrictCheckpoints(),
 )
 
 

@@ -9,3 +9,26 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 os.environ.setdefault('TRANSFORMERS_OFFLINE', '1')
 
 import mmpretrain_minigpt4  # noqa: E402, F401, I001
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--run-slow',
+        action='store_true',
+        help='also run the tests that take minutes or install packages')
+
+
+def pytest_collection_modifyitems(config, items):
+    import pytest
+    slow = pytest.mark.skip(reason='slow; run with --run-slow')
+    gpu = pytest.mark.skip(reason='needs a CUDA device')
+    for item in items:
+        if 'slow' in item.keywords and not config.getoption('--run-slow'):
+            item.add_marker(slow)
+        if 'gpu' in item.keywords and not _has_gpu():
+            item.add_marker(gpu)
+
+
+def _has_gpu() -> bool:
+    import torch
+    return torch.cuda.is_available()

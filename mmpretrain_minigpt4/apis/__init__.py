@@ -1,2 +1,35 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
+"""What a program calls: the inferencers, and the list of models.
+
+The inferencers need torch and the toolbox, which take seconds to import;
+they are imported when they are first asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..zoo import Entry
+from ..zoo import entries as list_entries
+
+if TYPE_CHECKING:
+    from .caption import CaptionInferencer
+    from .opening import open_model
+    from .vqa import VQAInferencer
+
+_LAZY = {
+    'CaptionInferencer': 'caption',
+    'VQAInferencer': 'vqa',
+    'open_model': 'opening',
+}
+
+__all__ = [
+    'CaptionInferencer', 'Entry', 'VQAInferencer', 'list_entries',
+    'open_model'
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f'module {__name__!r} has no {name!r}')
+    from importlib import import_module
+    return getattr(import_module(f'{__name__}.{_LAZY[name]}'), name)

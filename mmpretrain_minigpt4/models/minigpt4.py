@@ -185,13 +185,13 @@ class MiniGPT4(BaseModel):
 
     def _load(self, checkpoints: Sequence[str],
               from_scratch: Sequence[str]) -> None:
-        from ..assets import resolve
         from ..checkpoints import load_checkpoints
+        from ..weights import locate
         optional = [name + '.' for name in from_scratch]
         if getattr(self.head, 'has_own_weights', False):
             optional.append('head.llm.')
         self.load_report = load_checkpoints(
-            self, [resolve(str(path)) for path in checkpoints],
+            self, [path for name in checkpoints for path in locate(str(name))],
             allow_missing=tuple(optional))
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:

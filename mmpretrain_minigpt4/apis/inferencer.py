@@ -1,0 +1,204 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the inferencers of all tasks share, over the toolbox's own."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate
+from mmengine.model import BaseModel
+
+from .. import zoo
+from ..errors import ConfigError
+from ..generation import GenerationOptions
+from ..images import load_image, to_uint8_array
+from ..registry import TRANSFORMS
+
+# What a folder is searched for.
+SUFFIXES = frozenset(
+    '.bmp .gif .jpeg .jpg .png .tif .tiff .webp'.split())
+
+
+class MiniGPT4Inferencer:
+    """The part of an inferencer that no task changes; mixed into each.
+
+    Args:
+        model: A name in the zoo, the path of a config file, a config or a
+            built model.
+        pretrained: Whether to load the weights that the metafile or the
+            config names, or the weights to load instead: the path or the
+            address of one file, or of several in braces.
+        device: Where to put the model; None leaves it on the CPU.
+        device_map: As of the toolbox.
+        offload_folder: As of the toolbox.
+        llm: Folder of the language model, for models that do not ship it.
+        weights: Folder that holds all other weights, so that nothing is
+            fetched.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``, for all
+            parts; None keeps the config's.
+        **kwargs: Other settings of the model's config.
+
+    Raises:
+        MissingWeightsError: If weights are not there. This is found out
+            before anything large is allocated.
+        ConfigError: If the model does another task.
+    """
+
+    # The head's `task`, and the toolbox's words for it.
+    task: str
+    task_name: str
+
+    preprocess_kwargs: set = {'prompt'}
+    forward_kwargs: set = {field.name for field in fields(GenerationOptions)}
+
+    def __init__(self,
+                 model: BaseModel | str | Config,
+                 pretrained: bool | str = True,
+                 device: str | torch.device | None = None,
+                 device_map: str | dict | None = None,
+                 offload_folder: str | None = None,
+                 *,
+                 llm: str | None = None,
+                 weights: str | None = None,
+                 dtype: str | None = None,
+                 **kwargs: Any) -> None:
+        own = dict(llm=llm, weights=weights, dtype=dtype)
+        kwargs.update({k: v for k, v in own.items() if v is not None})
+        if isinstance(model, BaseModel) and kwargs:
+            raise ConfigError(
+                f'{", ".join(sorted(kwargs))}: the model is built already; '
+                'give this to what builds it, or give a name.')
+        super().__init__(model, pretrained, device, device_map,
+                         offload_folder, **kwargs)
+        task = getattr(self.model.head, 'task', self.task)
+        if task != self.task:
+            raise ConfigError(
+                f'This model does the task {task!r}, not {self.task!r}. Take '
+                f"a model whose name ends in '_{self.task}', or give "
+                f'head=dict(task={self.task!r}).')
+
+    def _inputs_to_list(self, inputs: Any) -> list:
+        """A folder stands for its images, in the order of their names."""
+        if isinstance(inputs, (str, Path)) and os.path.isdir(inputs):
+            return sorted(
+                str(path) for path in Path(inputs).iterdir()
+                if path.suffix.lower() in SUFFIXES)
+        return list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        """Build the test pipeline; a loader of the toolbox's is left out."""
+        steps = [
+            step for step in cfg.test_dataloader.dataset.pipeline
+            if step['type'] not in ('LoadImageFromFile',
+                                    'mmpretrain.LoadImageFromFile')
+        ]
+        own = f'{zoo.PACKAGE.name}.LoadImage'
+        # The toolbox's other steps expect what its own loader gives: BGR.
+        self._feeds_bgr = own not in [step['type'] for step in steps]
+        # `Compose` itself looks in mmengine's registry alone.
+        from mmengine.registry import DefaultScope
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            return Compose([TRANSFORMS.build(step) for step in steps])
+
+    def read(self, image: Any) -> Any:
+        """Decode an input; arrays are BGR, as everywhere in the toolbox.
+
+        Raises:
+            ImageError: If it cannot be read; the message names it.
+        """
+        return load_image(image, channel_order='bgr')
+
+    def preprocess(self,
+                   inputs: list[dict],
+                   batch_size: int = 1,
+                   prompt: Any = None) -> Iterator[dict]:
+        """Yield batches of images, each with its prompt if it has one."""
+
+        def ready(item: dict) -> dict:
+            image = self.read(item['img'])
+            if self._feeds_bgr:
+                image = to_uint8_array(image)[..., ::-1].copy()
+            height_width = (image.shape[:2] if isinstance(image, np.ndarray)
+                            else image.size[::-1])
+            item = dict(
+                item,
+                img=image,
+                img_shape=height_width,
+                ori_shape=height_width)
+            own = item.pop('prompt', None)
+            packed = self.pipeline(item)
+            if own is not None:
+                packed['data_samples'].set_field(own, 'prompt')
+            return packed
+
+        if prompt is not None:
+            prompts = self._one_each(prompt, len(inputs), 'prompts')
+            inputs = [
+                dict(item, prompt=own)
+                for item, own in zip(inputs, prompts, strict=True)
+            ]
+        for chunk in self._get_chunk_data(map(ready, inputs), batch_size):
+            yield default_collate(chunk)
+
+    @torch.no_grad()
+    def forward(self, inputs: dict, **options: Any) -> list:
+        """Answer a batch; ``options`` go over the config's decoding."""
+        data = self.model.data_preprocessor(inputs, False)
+        return self.model(**data, mode='predict', **options)
+
+    def visualize(self,
+                  ori_inputs: list[dict],
+                  preds: list,
+                  show: bool = False,
+                  wait_time: int = 0,
+                  resize: int | None = None,
+                  show_dir: str | None = None) -> list[np.ndarray] | None:
+        """Draw the answers into copies of the images, RGB."""
+        if not show and show_dir is None:
+            return None
+        if self.visualizer is None:
+            from mmpretrain.visualization import UniversalVisualizer
+            self.visualizer = UniversalVisualizer()
+        draw = getattr(self.visualizer, self.draw)
+        drawn = []
+        for i, (item, sample) in enumerate(
+                zip(ori_inputs, preds, strict=True)):
+            source = item['img']
+            name = str(i)
+            if isinstance(source, (str, Path)) and not str(
+                    source).startswith('data:'):
+                name = Path(source).stem
+            out_file = None
+            if show_dir is not None:
+                Path(show_dir).mkdir(parents=True, exist_ok=True)
+                out_file = str(Path(show_dir) / f'{name}.png')
+            draw(
+                to_uint8_array(self.read(source)),
+                sample,
+                resize=resize,
+                show=show,
+                wait_time=wait_time,
+                name=name,
+                out_file=out_file)
+            drawn.append(self.visualizer.get_image())
+        if show:
+            self.visualizer.close()
+        return drawn
+
+    @staticmethod
+    def _one_each(given: Any, number: int, what: str) -> list:
+        """Give each image its own text; a lone text goes to all of them."""
+        if isinstance(given, str):
+            return [given] * number
+        if not isinstance(given, Sequence) or len(given) != number:
+            size = len(given) if isinstance(given, Sequence) else 1
+            raise ConfigError(
+                f'There are {number} images and {size} {what}: give one for '
+                'each, or one text for all.')
+        return list(given)

@@ -1,0 +1,206 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""The package's models in the toolbox's model index.
+
+``compat.py`` calls :func:`register` when mmpretrain first reads its own
+index, so that importing the package costs nothing.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import weights as weight_files
+
+PACKAGE = Path(__file__).resolve().parent
+
+# mmpretrain's own entries of this family, whose code does not run on today's
+# transformers; one of them has a name that is ours as well.
+REPLACED = ('minigpt-4_vicuna-7b_caption', 'minigpt-4_baichuan-7b_caption')
+
+
+def root() -> Path:
+    """Return the folder of ``model-index.yml`` and ``configs``.
+
+    It is the checkout's root, or ``.mim`` inside an installed package.
+
+    Raises:
+        FileNotFoundError: If neither holds a model index.
+    """
+    for folder in (PACKAGE.parent, PACKAGE / '.mim'):
+        if (folder / 'model-index.yml').is_file() and (
+                folder / 'configs' / 'minigpt4').is_dir():
+            return folder
+    raise FileNotFoundError(
+        f'No model-index.yml beside {PACKAGE} or in its .mim folder: the '
+        'installation is incomplete; install the package again.')
+
+
+def config_path(name: str) -> Path:
+    """Return the config file of a model or of a job.
+
+    Args:
+        name: For instance ``'minigpt-4_tiny_stage2'``, with or without
+            ``.py``.
+
+    Raises:
+        FileNotFoundError: If there is none; the message lists those there
+            are.
+    """
+    folder = root() / 'configs' / 'minigpt4'
+    path = folder / (name.removesuffix('.py') + '.py')
+    if not path.is_file():
+        there = ', '.join(sorted(p.stem for p in folder.glob('*.py')))
+        raise FileNotFoundError(
+            f'There is no config "{name}". There are: {there}.')
+    return path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of this package, as its metafile describes it.
+
+    Attributes:
+        name: The name that ``get_model`` takes.
+        task: ``'Image Caption'`` or ``'Visual Question Answering'``.
+        parameters: Number of them, the language model's included.
+        weights: Where the weights are, but for the language model's; see
+            ``weights.expand``. Those of the package start with ``asset://``.
+        config: The config file.
+    """
+
+    name: str
+    task: str
+    parameters: int
+    weights: str | None
+    config: Path
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the weights come with the package."""
+        return 'asset://' in (self.weights or '')
+
+
+def entries() -> list[Entry]:
+    """Read the metafile: the package's models, without the toolbox."""
+    import yaml
+    folder = root()
+    metafile = folder / 'configs' / 'minigpt4' / 'metafile.yml'
+    models = yaml.safe_load(metafile.read_text(encoding='utf-8'))['Models']
+    return [
+        Entry(
+            name=model['Name'],
+            task=model['Results'][0]['Task'],
+            parameters=model['Metadata']['Parameters'],
+            weights=model.get('Weights'),
+            config=folder / model['Config']) for model in models
+    ]
+
+
+def register(hub: type) -> None:
+    """Add the package's models to the toolbox's hub, once.
+
+    Args:
+        hub: mmpretrain's ``ModelHub``, which holds its own models already.
+    """
+    if any(_is_ours(info) for info in hub._models_dict.values()):
+        return
+    for name in REPLACED:
+        hub._models_dict.pop(name, None)
+    index = root() / 'model-index.yml'
+    hub.register_model_index(index, config_prefix=index.parent)
+
+
+def settings(model: Any,
+             pretrained: bool | str = False,
+             url_mapping: tuple[str, str] | None = None,
+             *,
+             llm: str | None = None,
+             weights: str | None = None,
+             dtype: str | None = None,
+             **kwargs: Any) -> dict:
+    """Turn the arguments of ``get_model`` into settings of the model.
+
+    Args:
+        model: A name, the path of a config file, or a config.
+        pretrained: Whether to load the weights that the metafile or the
+            config names; or what to load instead, the path or the address
+            of one file or of several in braces. If false nothing is loaded
+            but the language model, and nothing is fetched.
+        url_mapping: A pattern and what to put in its place, in each name.
+        llm: Folder of the language model.
+        weights: Folder that holds all other weights; nothing is fetched.
+        dtype: Of all parts; see ``MiniGPT4`` and ``VicunaHead``.
+        **kwargs: Other settings, which are handed on.
+
+    Raises:
+        MissingWeightsError: If a file is not there that nobody publishes.
+    """
+    head = dict(kwargs.pop('head', None) or {})
+    if llm is not None:
+        head['llm'] = os.fspath(llm)
+    if dtype is not None:
+        head.setdefault('dtype', dtype)
+        kwargs['dtype'] = dtype
+    if head:
+        kwargs['head'] = head
+    if 'checkpoints' in kwargs:
+        return kwargs
+    found = []
+    for name in _weights_of(model, pretrained):
+        for one in weight_files.expand(name):
+            if url_mapping is not None:
+                one = re.sub(*url_mapping, one)
+            # What the user must provide is asked for now; what is to be
+            # fetched is fetched after the language model has been found.
+            paths = weight_files.check(one, weights)
+            found += [str(path or one) for one, path in paths.items()]
+    kwargs['checkpoints'] = found or None
+    return kwargs
+
+
+def _weights_of(model: Any, pretrained: bool | str) -> list[str]:
+    if not pretrained:
+        return []
+    if pretrained is not True:
+        return [os.fspath(pretrained)]
+    if _is_name(model):
+        named = {entry.name: entry.weights for entry in entries()}
+        names = [named[model.lower()]]
+    else:
+        names = _read_config(model).model.get('checkpoints')
+    return [name for name in names or [] if name]
+
+
+def _is_name(model: Any) -> bool:
+    return isinstance(model, str) and not model.endswith('.py')
+
+
+def _read_config(model: Any) -> Any:
+    """Read a config, unless it is one."""
+    if isinstance(model, (str, Path)):
+        from mmengine.config import Config
+        return Config.fromfile(model)
+    return model
+
+
+def is_own_model(model: Any) -> bool:
+    """Whether a model, or what stands for one, is of this package.
+
+    Args:
+        model: A built model, a name, a config or the path of a config file.
+    """
+    package = PACKAGE.name
+    if _is_name(model):
+        return model.lower() in {entry.name for entry in entries()}
+    model = _read_config(model)
+    if type(model).__name__ == 'Config':
+        kind = model.get('model', {}).get('type', '')
+        return str(kind).startswith(f'{package}.')
+    return type(model).__module__.startswith(f'{package}.')
+
+
+def _is_ours(info: Any) -> bool:
+    return Path(info.filepath).is_relative_to(root())
