@@ -168,14 +168,14 @@ def is_failed(text: str) -> bool:
     """Whether a generated description is broken off, empty or repeats.
 
     A description counts as failed if it is empty, does not end with a full
-    stop, is not made of whole sentences (each begins with a capital and has
-    a verb), or says a sentence twice.
+    stop, is not made of whole sentences (each begins with a capital, has a
+    verb and says something after it), or says a sentence twice.
     """
     text = text.strip()
     if not text.endswith('.'):
         return True
     sentences = [s.strip() for s in text[:-1].split('. ')]
-    whole = re.compile(r'^[A-Z].* (is|shows|are) .*\w$')
+    whole = re.compile(r'^[A-Z].* ((is|are) .*|shows \w+ .*)\w$')
     return (len(set(sentences)) < len(sentences)
             or not all(whole.match(s) for s in sentences))
 
