@@ -8,6 +8,7 @@ Legend: B prompts, T tokens of the longest prompt, E width of the LLM.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -45,7 +46,10 @@ def decode(llm: torch.nn.Module,
         for length in attention_mask.sum(1)
     ]
     config = _hf_config(llm, options, max(limits), matcher)
-    with torch.no_grad(), _seeded(options, inputs_embeds.device):
+    with torch.no_grad(), warnings.catch_warnings(), _seeded(
+            options, inputs_embeds.device):
+        # That penalties see only what was generated is documented.
+        warnings.filterwarnings('ignore', 'Passing .* with `inputs_embeds`')
         tokens = llm.generate(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
