@@ -208,12 +208,12 @@ class StrictCheckpoints(Patch):
 
     modules = ('mmengine.runner.checkpoint', )
     reason = (
-        'mmengine reads no safetensors and no weights in several files, and '
-        'passes over missing tensors and wrong shapes with a line in the '
-        'log. Models of this package are loaded by `checkpoints.py` '
-        'instead, through mmengine\'s own list of loaders and, as it has no '
-        'hook for the second half, one replaced function.')
-    until = 'mmengine loads safetensors, and strictly where asked.'
+        'mmengine passes over missing tensors and wrong shapes with a line '
+        'in the log, and knows no weights in several files. Models of this '
+        'package are loaded by `checkpoints.py` instead, through mmengine\'s '
+        'own list of loaders and, as it has no hook for the second half, '
+        'one replaced function.')
+    until = 'mmengine loads strictly where a model asks for it.'
 
     def late(self, module: ModuleType) -> None:
         from . import weights

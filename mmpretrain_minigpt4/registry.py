@@ -3,8 +3,14 @@
 """The package's registries: children of mmengine's root registries.
 
 A child of the root is found under every default scope; a child of another
-toolbox's registry is not.
+toolbox's registry is not. What is built through them (each part of a model)
+has its settings checked first, so that a slip of the pen is named.
 """
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
 
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
@@ -15,12 +21,50 @@ from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
 from mmengine.registry import Registry
 
+from .errors import ConfigError
+
 SCOPE = 'mmpretrain_minigpt4'
+
+
+def check_settings(cfg: Mapping, cls: type) -> None:
+    """Refuse a setting that a class does not have, and name near ones.
+
+    Args:
+        cfg: A config with a ``type``.
+        cls: The class that the type stands for.
+
+    Raises:
+        ConfigError: If a key is not an argument of the class.
+    """
+    arguments = inspect.signature(cls).parameters
+    if any(x.kind is x.VAR_KEYWORD for x in arguments.values()):
+        return
+    for key in cfg:
+        if key in arguments or key in ('type', '_scope_'):
+            continue
+        near = get_close_matches(str(key), arguments, n=3)
+        hint = f'; near ones: {", ".join(near)}' if near else ''
+        raise ConfigError(
+            f'{cls.__name__} has no setting "{key}"{hint}. It has '
+            f'{", ".join(arguments)}.')
+
+
+def _checking(build: Callable) -> Callable:
+
+    def build_checked(cfg: Any, *args, registry: Registry, **kwargs) -> Any:
+        if isinstance(cfg, Mapping) and isinstance(cfg.get('type'), str):
+            cls = registry.get(cfg['type'])
+            if inspect.isclass(cls) and cls.__module__.startswith(SCOPE):
+                check_settings(cfg, cls)
+        return build(cfg, *args, registry=registry, **kwargs)
+
+    return build_checked
 
 
 def _child(name: str, parent: Registry, *rooms: str) -> Registry:
     return Registry(
         name,
+        build_func=_checking(parent.build_func),
         parent=parent,
         scope=SCOPE,
         locations=[f'{SCOPE}.{room}' for room in rooms])

@@ -76,7 +76,7 @@ class MiniGPT4Inferencer:
                 'give this to what builds it, or give a name.')
         super().__init__(model, pretrained, device, device_map,
                          offload_folder, **kwargs)
-        task = getattr(self.model.head, 'task', self.task)
+        task = self.config.model.head.get('task', 'caption')
         if task != self.task:
             raise ConfigError(
                 f'This model does the task {task!r}, not {self.task!r}. Take '

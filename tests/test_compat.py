@@ -1,0 +1,181 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Each patch of the toolbox does its work, and is still needed.
+
+A test whose name begins ``test_still_needed`` fails once the toolbox works
+without the patch it names: then delete the patch, and the test.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What must work afterwards, whatever came before.
+EVERYTHING = """
+from mmpretrain import ImageCaptionInferencer, get_model, list_models
+import mmpretrain.datasets, mmpretrain.evaluation, mmpretrain.engine
+from transformers import Blip2Model, LlamaForCausalLM
+import torch
+done['own'] = list_models('minigpt-4')
+done['number'] = len(list_models())
+done['data'] = mmpretrain.datasets.COCOVQA.__name__
+done['metric'] = mmpretrain.evaluation.COCOCaption.__name__
+model = get_model('resnet18_8xb32_in1k', pretrained=False)
+done['logits'] = list(model(torch.rand(1, 3, 32, 32)).shape)
+done['diverted'] = '__new__' in vars(ImageCaptionInferencer)
+"""
+
+
+def run(code: str, **env: str) -> dict:
+    """Run code in a fresh process; it fills the dict ``done``."""
+    code = f'done = {{}}\n{code}\nimport json\nprint(json.dumps(done))'
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    env = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', **env)
+    reply = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False)
+    assert reply.returncode == 0, reply.stderr[-2000:]
+    return json.loads(reply.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope='module')
+def broken_first():
+    """The toolbox imported first, as far as it gets; then this package."""
+    return run("""
+def attempt(name, statement):
+    try:
+        exec(statement, globals())
+    except Exception as error:
+        done[name] = f'{type(error).__name__}: {error}'
+attempt('torchvision', 'import torchvision')
+attempt('transformers', 'from transformers import LlamaForCausalLM')
+attempt('mmpretrain', 'import mmpretrain; from mmpretrain import get_model')
+attempt('models', 'import mmpretrain.models')
+import mmpretrain_minigpt4
+attempt('torchvision after', 'import torchvision')
+""" + EVERYTHING + """
+done['early name'] = get_model is mmpretrain.apis.model.get_model
+""")
+
+
+def check_everything(done):
+    assert done['number'] > 540
+    assert {
+        'minigpt-4_vicuna-7b_caption', 'minigpt-4_llama2-7b_vqa'
+    } < set(done['own'])
+    assert 'minigpt-4_baichuan-7b_caption' not in done['own']
+    assert (done['data'], done['metric']) == ('COCOVQA', 'COCOCaption')
+    assert done['logits'] == [1, 1000]
+    assert done['diverted']
+
+
+def test_all_works_when_the_toolbox_was_imported_first_and_failed(
+        broken_first):
+    check_everything(broken_first)
+    assert broken_first['early name']
+    assert 'torchvision after' not in broken_first
+
+
+def test_all_works_after_torch_transformers_and_mmengine():
+    check_everything(
+        run('import torch, transformers, mmengine, mmengine.runner\n'
+            'import mmpretrain_minigpt4\n' + EVERYTHING))
+
+
+def test_still_needed_torchvision_schemas(broken_first):
+    # Without the patch in this process: how the extension itself fares.
+    from torchvision.extension import _has_ops
+    if _has_ops():
+        pytest.skip('torchvision fits this PyTorch; the patch does nothing')
+    assert 'nms does not exist' in broken_first['torchvision']
+    assert 'LlamaForCausalLM' in broken_first['transformers']
+
+
+def test_still_needed_no_toolbox_multimodal_models():
+    import mmpretrain
+    from mmpretrain.utils import dependency
+    assert dependency.WITH_MULTIMODAL  # put back for all other modules
+    # The first file of its own models that is not imported today.
+    path = Path(mmpretrain.__file__).with_name('models').joinpath(
+        'multimodal', 'blip', 'language_model.py')
+    spec = importlib.util.spec_from_file_location('blip_probe', path)
+    with pytest.raises(TypeError, match='NoneType'):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_still_needed_own_models():
+    import yaml
+    from importlib_metadata import distribution
+    metafile = distribution('mmpretrain').locate_file(
+        'mmpretrain') / '.mim/configs/minigpt4/metafile.yml'
+    names = [m['Name'] for m in yaml.safe_load(metafile.read_text())['Models']]
+    assert 'minigpt-4_vicuna-7b_caption' in names
+
+
+def test_still_needed_own_inferencers():
+    from mmpretrain.apis import (
+        ImageCaptionInferencer,
+        VisualQuestionAnsweringInferencer,
+    )
+    for stock in (ImageCaptionInferencer, VisualQuestionAnsweringInferencer):
+        assert not stock.forward_kwargs
+        assert 'prompt' not in stock.preprocess_kwargs
+
+
+def test_still_needed_strict_checkpoints(tmp_path):
+    from mmengine.runner import load_checkpoint
+    wrong = str(tmp_path / 'wrong.pth')
+    torch.save(dict(weight=torch.zeros(7, 7)), wrong)
+    model = torch.nn.Linear(3, 2)
+    load_checkpoint(model, wrong)  # not a word but in the log
+    assert model.weight.shape == (2, 3)
+
+
+def test_importing_the_package_is_cheap_and_imports_nothing():
+    done = run("""
+import sys, time
+start = time.process_time()
+import mmpretrain_minigpt4
+done['seconds'] = time.process_time() - start
+done['heavy'] = [m for m in ('torch', 'mmengine', 'mmpretrain', 'numpy',
+                             'transformers', 'yaml') if m in sys.modules]
+""")
+    assert done['heavy'] == []
+    assert done['seconds'] < 0.3
+
+
+def test_patched_modules_keep_their_loader_and_source():
+    import inspect
+    from importlib.machinery import SourceFileLoader
+
+    import mmpretrain.apis.model as patched
+    assert isinstance(patched.__spec__.loader, SourceFileLoader)
+    assert 'class ModelHub' in inspect.getsource(patched)
+
+
+def test_patches_are_installed_once():
+    from mmpretrain_minigpt4 import compat
+    compat.install()
+    finders = [x for x in sys.meta_path if isinstance(x, compat.PatchFinder)]
+    assert len(finders) == 1
+
+
+def test_every_patch_says_why_and_until_when():
+    from mmpretrain_minigpt4 import compat
+    for patch in compat.PATCHES:
+        assert patch.modules and patch.reason and patch.until
+        name = type(patch).__name__
+        # A test of this file holds it to that.
+        snake = ''.join('_' + c.lower() if c.isupper() else c for c in name)
+        assert f'test_still_needed{snake}' in globals()
