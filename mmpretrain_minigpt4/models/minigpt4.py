@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from mmengine.model import BaseModel
 
+from .. import weights
 from ..errors import ConfigError
 from ..registry import MODELS
 from .dtypes import compute_dtype
@@ -35,7 +36,8 @@ class MiniGPT4(BaseModel):
             ``MultiModalDataPreprocessor``.
         freeze: The parts that are not trained: their parameters need no
             gradient and they stay in eval mode.
-        checkpoints: Files to load, strictly, once all is built. With them
+        checkpoints: Files to load, strictly, once all is built: paths,
+            ``asset://`` or addresses, as :mod:`weights` finds them. With them
             the vision parts are built empty, rather than filled with random
             numbers first. Only a language model that has its own folder may
             be missing in them, and the parts of ``from_scratch``.
@@ -67,8 +69,13 @@ class MiniGPT4(BaseModel):
         _check_names('from_scratch', from_scratch)
         compute_dtype(dtype, torch.device(
             'cuda' if torch.cuda.is_available() else 'cpu'))
-        # The projection is small and the head checks before it loads, so
-        # that nothing large is built for a model that cannot be completed.
+        # Files are looked for, the projection is small, and the head checks
+        # before it loads, so that nothing large is built, or fetched, for a
+        # model that cannot be completed.
+        on_meta = torch.get_default_device().type == 'meta'
+        checkpoints = [] if on_meta else list(checkpoints or ())
+        for names in checkpoints:
+            weights.check(str(names))
         empty = bool(checkpoints)
         projector = _build(projector, empty and
                            'projector' not in from_scratch)
@@ -94,7 +101,7 @@ class MiniGPT4(BaseModel):
             part.eval()
         self._settled: torch.device | None = None
         self.load_report = None
-        if checkpoints and torch.get_default_device().type != 'meta':
+        if checkpoints:
             self._load(checkpoints, from_scratch)
         self.register_load_state_dict_post_hook(_forgive_loaded_parts)
 
@@ -198,17 +205,17 @@ class MiniGPT4(BaseModel):
         # A frozen part computes no gradient, unless something before it is
         # trained.
         frozen = 'backbone' in self.freeze
-        weight = next(self.backbone.parameters())
+        first = next(self.backbone.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            feats = self.backbone(images.to(weight))
+            feats = self.backbone(images.to(first))
         if self.neck is not None:
             frozen = frozen and 'neck' in self.freeze
-            weight = next(self.neck.parameters(), feats[-1])
+            first = next(self.neck.parameters(), feats[-1])
             with torch.set_grad_enabled(torch.is_grad_enabled()
                                         and not frozen):
-                feats = self.neck(tuple(x.to(weight) for x in feats))
-        weight = next(self.projector.parameters())
-        return self.projector(feats[-1].to(weight))
+                feats = self.neck(tuple(x.to(first) for x in feats))
+        first = next(self.projector.parameters())
+        return self.projector(feats[-1].to(first))
 
     def _settle(self) -> None:
         """Give frozen parts the type that suits the device they are on."""

@@ -388,6 +388,16 @@ def test_a_projection_may_begin_anew_only_when_asked(tiny, files):
     assert not model.projector.layers[0].weight.is_meta
 
 
+def test_a_missing_checkpoint_is_told_before_the_language_model_is_read(
+        tiny, monkeypatch):
+    monkeypatch.delenv('MINIGPT4_WEIGHTS', raising=False)
+    monkeypatch.setattr(
+        'mmpretrain_minigpt4.models.heads.language_model.load',
+        lambda *args: pytest.fail('the language model was read'))
+    with pytest.raises(MissingWeightsError, match='nowhere.pth'):
+        MODELS.build(tiny | dict(checkpoints=['no/nowhere.pth']))
+
+
 def test_random_language_weights_must_be_in_the_checkpoints(tiny, files):
     tiny['head'].update(llm=dict(config=LLAMA))
     with pytest.raises(CheckpointError, match='head.llm'):
