@@ -1,0 +1,79 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Exit codes, and the one way an error leaves the command line."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from ..errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    GenerationError,
+    MiniGPT4Error,
+    MissingWeightsError,
+    PromptError,
+)
+
+OK = 0
+SOME_FAILED = 1
+USAGE = 2
+NOT_READY = 3
+INTERRUPTED = 130
+
+EXIT_CODES = """\
+exit codes:
+  0    all went well
+  1    some inputs failed; the others were answered
+  2    the command or one of its values has no meaning
+  3    weights, a config or a data set are missing or do not fit
+  130  interrupted
+"""
+
+
+class UsageError(MiniGPT4Error, ValueError):
+    """The command line asks for something that has no meaning."""
+
+
+def exit_code(error: MiniGPT4Error) -> int:
+    """Give the exit code that stands for an error."""
+    not_ready = (MissingWeightsError, CheckpointError, ConfigError,
+                 DatasetError)
+    if isinstance(error, not_ready):
+        return NOT_READY
+    if isinstance(error, (UsageError, PromptError, GenerationError)):
+        return USAGE
+    return SOME_FAILED
+
+
+def one_line(error: BaseException) -> str:
+    """Fold an error's message into one line."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def guarded(run: Callable[[], int | None], program: str) -> int:
+    """Run a command; a known error ends in one line and an exit code.
+
+    Args:
+        run: The command; ``None`` counts as success.
+        program: The name that error lines start with.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = run() or OK
+        sys.stdout.flush()
+        return code
+    except MiniGPT4Error as error:
+        print(f'{program}: error: {one_line(error)}', file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        print(f'{program}: interrupted', file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`head`, say) has what it wanted. Python flushes stdout
+        # once more at exit, which must not fail in turn.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK

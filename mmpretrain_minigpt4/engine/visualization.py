@@ -1,0 +1,137 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the answers of a test into copies of its images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+
+from ..errors import ConfigError
+from ..images import load_image, to_uint8_array
+from ..registry import HOOKS
+
+# Which field of a sample is drawn by which method of the visualizer.
+DRAW = {
+    'pred_caption': 'visualize_image_caption',
+    'pred_answer': 'visualize_vqa',
+}
+# Text on a smaller image cannot be read.
+MIN_SIDE = 336  # pixels
+
+
+@HOOKS.register_module()
+class TextVisualizationHook(Hook):
+    """Draws captions, or questions and answers, into the images.
+
+    The toolbox's own ``VisualizationHook`` draws classes alone. This one has
+    its arguments, so that the toolbox's scripts can switch it on by
+    ``--show-dir`` and ``--show``. In a run of several processes the first
+    one draws its share.
+
+    Args:
+        enable: Whether to draw at all.
+        interval: Draw each ``interval``-th image.
+        show: Show each image in a window.
+        wait_time: How long a window stays, in seconds.
+        out_dir: Folder for the images, made if it is not there. None hands
+            them to the visualizer's backends.
+
+    Raises:
+        ConfigError: If ``interval`` is below 1.
+    """
+
+    def __init__(self,
+                 enable: bool = False,
+                 interval: int = 1,
+                 show: bool = False,
+                 wait_time: float = 0,
+                 out_dir: str | None = None) -> None:
+        if interval < 1:
+            raise ConfigError(
+                f'interval must be at least 1 image, got {interval}.')
+        self.enable = enable
+        self.interval = interval
+        self.show = show
+        self.wait_time = wait_time
+        self.out_dir = out_dir
+        self._seen = 0
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Count from the first image."""
+        self._seen = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Count from the first image."""
+        self._seen = 0
+
+    def after_val_iter(self,
+                       runner: Runner,
+                       batch_idx: int,
+                       data_batch: dict | None = None,
+                       outputs: Sequence | None = None) -> None:
+        """Draw the answers to a batch."""
+        self._draw(runner, data_batch, outputs, runner.iter)
+
+    def after_test_iter(self,
+                        runner: Runner,
+                        batch_idx: int,
+                        data_batch: dict | None = None,
+                        outputs: Sequence | None = None) -> None:
+        """Draw the answers to a batch."""
+        self._draw(runner, data_batch, outputs, 0)
+
+    def _draw(self, runner: Runner, batch: dict, samples: Sequence,
+              step: int) -> None:
+        if not self.enable:
+            return
+        visualizer = self._visualizer(runner)
+        for i, sample in enumerate(samples):
+            index = self._seen + i
+            field = next((key for key in DRAW if key in sample), None)
+            if index % self.interval or field is None:
+                continue
+            path = sample.get('img_path')
+            name = f'{index:06d}_{Path(path).stem}' if path else f'{index:06d}'
+            out_file = None
+            if self.out_dir is not None:
+                Path(self.out_dir).mkdir(parents=True, exist_ok=True)
+                out_file = str(Path(self.out_dir) / f'{name}_{step}.png')
+            pixels = _pixels(path, batch['inputs'][i])
+            short = min(pixels.shape[:2])
+            getattr(visualizer, DRAW[field])(
+                pixels,
+                _texts(sample),
+                resize=MIN_SIDE if short < MIN_SIDE else None,
+                show=self.show,
+                wait_time=self.wait_time,
+                out_file=out_file,
+                name=name,
+                step=step)
+        self._seen += len(samples)
+
+    @staticmethod
+    def _visualizer(runner: Runner) -> Visualizer:
+        if all(hasattr(runner.visualizer, method) for method in DRAW.values()):
+            return runner.visualizer
+        from mmpretrain.visualization import UniversalVisualizer
+        return UniversalVisualizer.get_instance('text')
+
+
+def _pixels(path: str | None, inputs: Any) -> np.ndarray:
+    """Read the image as it was, or take the model's input: RGB, 0 to 255."""
+    if path:
+        return to_uint8_array(load_image(path))
+    # float[3, H, W] -> uint8[H, W, 3]
+    pixels = inputs.permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(pixels.astype(np.uint8))
+
+
+def _texts(sample: Any) -> dict[str, str]:
+    """What the visualizer reads; it takes text within dollars as maths."""
+    texts = {key: str(sample.get(key)) for key in ('question', *DRAW)}
+    return {key: text.replace('$', r'\$') for key, text in texts.items()}
