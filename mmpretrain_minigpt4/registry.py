@@ -13,10 +13,17 @@ from difflib import get_close_matches
 from typing import Any
 
 from mmengine.registry import DATASETS as ROOT_DATASETS
+from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS,
+)
+from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
+from mmengine.registry import PARAM_SCHEDULERS as ROOT_PARAM_SCHEDULERS
+from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
 from mmengine.registry import Registry
@@ -77,3 +84,11 @@ METRICS = _child('metric', ROOT_METRICS, 'evaluation')
 HOOKS = _child('hook', ROOT_HOOKS, 'engine')
 LOOPS = _child('loop', ROOT_LOOPS, 'engine')
 VISUALIZERS = _child('visualizer', ROOT_VISUALIZERS, 'engine')
+RUNNERS = _child('runner', ROOT_RUNNERS, 'engine')
+OPTIM_WRAPPERS = _child('optim_wrapper', ROOT_OPTIM_WRAPPERS, 'engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', ROOT_OPTIM_WRAPPER_CONSTRUCTORS,
+    'engine')
+FUNCTIONS = _child('function', ROOT_FUNCTIONS, 'datasets')
+PARAM_SCHEDULERS = _child('parameter scheduler', ROOT_PARAM_SCHEDULERS,
+                          'engine')
