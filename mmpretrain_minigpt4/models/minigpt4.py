@@ -74,6 +74,10 @@ class MiniGPT4(BaseModel):
         # model that cannot be completed.
         on_meta = torch.get_default_device().type == 'meta'
         checkpoints = [] if on_meta else list(checkpoints or ())
+        if isinstance(head, Mapping):
+            kind = MODELS.get(head['type'])
+            if hasattr(kind, 'check'):
+                kind.check(**head)
         for names in checkpoints:
             weights.check(str(names))
         empty = bool(checkpoints)

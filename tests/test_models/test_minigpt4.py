@@ -329,6 +329,7 @@ def test_auto_is_bfloat16_on_a_gpu_and_float32_on_its_cpu(tiny, images):
 def test_nothing_large_is_built_before_a_missing_model_is_told(tiny):
     tiny['head']['llm'] = 'no/such/folder'
     tiny['backbone'] = dict(type='mmpretrain_minigpt4.EVAViT')  # 1 billion
+    tiny['checkpoints'] = ['nor/this/file.pth']  # asked for after the model
     begin = time.perf_counter()
     with pytest.raises(MissingWeightsError, match='VICUNA_DIR'):
         MODELS.build(tiny)

@@ -178,9 +178,9 @@ def test_the_loss_is_that_of_transformers_on_labels_by_hand(head, visual):
 def test_padding_does_not_change_the_loss(head, visual):
     short = sample(prompt='a', gt_caption='a red fig')
     long = sample(prompt='a red ' * 9, gt_caption='a red fig')
-    together = float(head.loss(visual[:2], [short, long])['loss'])
+    together = head.loss(visual[:2], [short, long])['loss'].item()
     alone = [
-        float(head.loss(visual[i:i + 1], [one])['loss'])
+        head.loss(visual[i:i + 1], [one])['loss'].item()
         for i, one in enumerate([short, long])
     ]
     assert together == pytest.approx(sum(alone) / 2, abs=1e-5)

@@ -87,7 +87,7 @@ def find(llm: str | Mapping | None, tokenizer: str | None = None,
         folder, settings = None, dict(llm['config'])
         tokenizer = tokenizer or llm.get('tokenizer')
     else:
-        folder = _folder(llm)
+        folder = find_folder(llm)
         settings = _read_json(folder / 'config.json')
     _refuse_code(settings, folder or 'the config')
     text = None
@@ -168,7 +168,12 @@ def warn_of_version(folder: Path, settings: Mapping, template: str) -> None:
             stacklevel=3)
 
 
-def _folder(llm: str | None) -> Path:
+def find_folder(llm: str | Path | None) -> Path:
+    """The folder of a language model.
+
+    Raises:
+        MissingWeightsError: If it is not there; says what to put there.
+    """
     if not llm or not isinstance(llm, (str, Path)):
         raise MissingWeightsError('No language model was named. ' + WANTED)
     folder = Path(resolve(str(llm))).expanduser()

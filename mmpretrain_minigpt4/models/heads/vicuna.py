@@ -114,6 +114,20 @@ class VicunaHead(BaseModule):
             self.llm.forward).parameters
         self.register_load_state_dict_post_hook(_forgive_absent_llm)
 
+    @staticmethod
+    def check(llm: str | dict | None = None, **others) -> None:
+        """Ask for a language model's folder, without building anything.
+
+        Args:
+            llm: As of the class.
+            others: The class's other arguments, which are not looked at.
+
+        Raises:
+            MissingWeightsError: If the folder is not there.
+        """
+        if not isinstance(llm, dict):
+            language_model.find_folder(llm)
+
     def init_weights(self) -> None:
         """Nothing: the language model comes with its weights."""
 
