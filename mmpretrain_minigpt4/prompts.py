@@ -268,6 +268,54 @@ def render(template: Template,
     return join(pieces)
 
 
+def render_exchanges(template: Template,
+                     turns: Sequence[Turn],
+                     system: str | None = None,
+                     images: int = 0) -> list[tuple[list[Piece], str]]:
+    """A whole conversation, cut where answers begin and end, to train on.
+
+    Args:
+        template: Where the turns' texts go.
+        turns: As of :func:`render`, but the last is the assistant's.
+        system: As of :func:`render`.
+        images: As of :func:`render`.
+
+    Returns:
+        list: For each answer the pieces since the last one's end sign, and
+        the answer without its own end sign, which every answer gets.
+
+    Raises:
+        PromptError: If the turns do not alternate or a text is unusable.
+    """
+    turns = list(turns)
+    if not turns or turns[-1][0] != 'assistant':
+        raise PromptError('A conversation to train on ends with the '
+                          "assistant's turn.")
+    # Checks all turns; of a single question it gives the training format.
+    pieces = render(template, turns[:-1], system, images)
+    answers = [''.join(_answer(content)) for _, content in turns[1::2]]
+    if len(answers) == 1:
+        return [(pieces, answers[0])]
+    if system:
+        first = render(template, turns[:1], system, images)
+    else:  # of a lone turn, render gives the other format
+        content = user_pieces(turns[0][1], images, template)
+        first = join([Mark.BOS, *_fill(template.user, content),
+                      template.assistant])
+    user = template.user
+    if not template.end_mark and user.startswith(template.end):
+        # The end sign before it opens the turn too.
+        user = user[len(template.end):]
+    parts = [first]
+    for _, content in turns[2::2]:
+        parts.append(join([
+            *([Mark.BOS] if template.end_mark else []),
+            *_fill(user, user_pieces(content, 0, template)),
+            template.assistant
+        ]))
+    return list(zip(parts, answers, strict=True))
+
+
 def join(pieces: Iterable[Piece]) -> list[Piece]:
     """Join neighbouring texts and drop empty ones.
 

@@ -26,6 +26,17 @@ class Row:
     ids: list[int]
     labels: list[int]
 
+    def __add__(self, other: Row) -> Row:
+        return Row(self.ids + other.ids, self.labels + other.labels)
+
+    @property
+    def num_tail(self) -> int:
+        """Tokens from the first labelled one on."""
+        for i, label in enumerate(self.labels):
+            if label != IGNORED:
+                return len(self.labels) - i
+        return 0
+
 
 def tokenize(pieces: Sequence[Piece], tokenizer: TextTokenizer,
              num_tokens: int) -> list[int]:

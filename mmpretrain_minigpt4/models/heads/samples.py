@@ -14,6 +14,7 @@ from ...prompts import (
     get_template,
     parse,
     render,
+    render_exchanges,
 )
 
 # The fields of a data sample that each task reads and writes.
@@ -29,7 +30,9 @@ class SampleReader:
     ``(role, content)``, perhaps with ``system``), else its ``prompt`` (a
     text, or a list of texts and :class:`prompts.ImageSlot`), else its
     ``question`` in ``question_template``, else ``default``. A sample with
-    ``bare=True`` has none: image, then caption, as in stage 1.
+    ``bare=True`` has none: image, then caption, as in stage 1. A
+    ``conversation`` that ends with the assistant's turn brings its own
+    targets: all of its answers are learnt.
 
     Args:
         task: ``caption``, ``vqa`` or ``text``.
@@ -72,6 +75,25 @@ class SampleReader:
             turns = [('user', self._content(sample, template))]
         system = _get(sample, 'system')
         return render(template, turns, system, num_images), template
+
+    def exchanges(self, sample, num_images: int
+                  ) -> tuple[list[tuple[list[Piece], str]], Template]:
+        """What is before each answer, and the answer, to train on.
+
+        Args:
+            sample: As of :meth:`prompt`.
+            num_images: As of :meth:`prompt`.
+
+        Raises:
+            PromptError: If something is missing, empty or unreadable.
+        """
+        turns = _get(sample, 'conversation')
+        if turns and turns[-1][0] == 'assistant':
+            return render_exchanges(self.template, turns,
+                                    _get(sample, 'system'),
+                                    num_images), self.template
+        pieces, template = self.prompt(sample, num_images)
+        return [(pieces, self.target(sample))], template
 
     def target(self, sample) -> str:
         """The text to learn: the task's field, or another task's.

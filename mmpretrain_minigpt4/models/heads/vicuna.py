@@ -150,19 +150,14 @@ class VicunaHead(BaseModule):
             dict: ``loss``, a float32 scalar.
         """
         visual = _split(feats, data_samples)
-        rows, longest = [], 0
-        for tokens, sample in zip(visual, data_samples, strict=True):
-            ids, template = self.prompt_ids(sample, tokens)
-            answer = tokenize_answer(
-                self.reader.target(sample), template, self._tokens(),
-                self.max_txt_len)
-            self._check_room(len(ids) + len(answer))
-            rows.append(make_row(ids, answer))
-            longest = max(longest, len(answer))
+        rows = [
+            self.training_row(sample, tokens)
+            for tokens, sample in zip(visual, data_samples, strict=True)
+        ]
         inputs, labels = self._embed(rows, visual)
-        # Answers stand at the end of every row, and only the logits before
-        # and among them are wanted; the prompt's would take most memory.
-        keep = longest + 1
+        # Only the logits before and among answers are wanted; those of the
+        # first prompt, which stands before them, would take most memory.
+        keep = max(row.num_tail for row in rows) + 1
         some = dict(logits_to_keep=keep) if self._keeps_some else {}
         logits = self.llm(**inputs, **some, use_cache=False).logits
         # Position t foretells token t + 1: float[B, keep - 1, V]
@@ -257,6 +252,25 @@ class VicunaHead(BaseModule):
         inputs, _ = self._embed(rows, visual)
         logits = self.llm(**inputs, use_cache=False).logits
         return logits, inputs['attention_mask']
+
+    def training_row(self, sample, tokens: torch.Tensor) -> Row:
+        """A sample with its answers; they and their ends are labelled.
+
+        Args:
+            sample: A data sample with a target.
+            tokens: float[n, Q, E], its images.
+        """
+        parts, template = self.reader.exchanges(sample, len(tokens))
+        _check_slots([piece for pieces, _ in parts for piece in pieces],
+                     tokens)
+        row = Row([], [])
+        for pieces, answer in parts:
+            row += make_row(
+                tokenize(pieces, self._tokens(), tokens.shape[-2]),
+                tokenize_answer(answer, template, self._tokens(),
+                                self.max_txt_len))
+        self._check_room(len(row.ids))
+        return row
 
     def prompt_ids(self, sample, tokens: torch.Tensor
                    ) -> tuple[list[int], Template]:
