@@ -135,8 +135,9 @@ def _open(args: argparse.Namespace, model: str, key: str) -> Any:
             f'The model {model} is for `{PROGRAM} {command}`; '
             f'`{PROGRAM} models` lists the others.')
     # Its bar is for interactive use; this command line has its own.
-    from mmpretrain.utils import progress as toolbox
-    toolbox.disable_progress_bar = True
+    toolbox = sys.modules.get('mmpretrain.utils.progress')
+    if toolbox is not None:
+        toolbox.disable_progress_bar = True
     return inferencer
 
 
