@@ -270,6 +270,8 @@ def short_phrase(text: str,
         found = number(text)
         if found is not None:
             return f'{found:g}'
+    if 0 < len(simple(text).split()) <= 2:
+        return simple(text)
     explicit = re.search(_EXPLICIT + r' (.+)', text, re.I)
     first = explicit.group(1) if explicit else text
     first = (sentences(first) or [''])[0]
