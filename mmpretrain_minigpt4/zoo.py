@@ -136,7 +136,7 @@ def settings(model: Any,
         **kwargs: Other settings, which are handed on.
 
     Raises:
-        MissingWeightsError: If a file is not there that nobody publishes.
+        MissingWeightsError: If the folder ``weights`` lacks a file.
     """
     head = dict(kwargs.pop('head', None) or {})
     if llm is not None:
@@ -153,10 +153,10 @@ def settings(model: Any,
         for one in weight_files.expand(name):
             if url_mapping is not None:
                 one = re.sub(*url_mapping, one)
-            # What the user must provide is asked for now; what is to be
-            # fetched is fetched after the language model has been found.
-            paths = weight_files.check(one, weights)
-            found += [str(path or one) for one, path in paths.items()]
+            # Elsewhere the model itself looks, once it has seen that its
+            # language model is there.
+            paths = weight_files.check(one, weights) if weights else {}
+            found.append(str(paths.get(one, one)))
     kwargs['checkpoints'] = found or None
     return kwargs
 

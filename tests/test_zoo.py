@@ -70,9 +70,13 @@ def test_a_missing_language_model_is_told_before_anything_is_fetched():
         get_model(FULL[0], head=dict(llm='elsewhere'))
 
 
-def test_what_nobody_publishes_is_asked_for_first():
+def test_what_nobody_publishes_is_asked_for_before_anything_is_fetched():
+    llm = dict(_delete_=True, config=dict(model_type='llama'))
     with pytest.raises(MissingWeightsError, match='vicuna-13b_projection'):
-        get_model('minigpt-4_vicuna-13b_caption', pretrained=True)
+        get_model(
+            'minigpt-4_vicuna-13b_caption',
+            pretrained=True,
+            head=dict(llm=llm))
 
 
 def test_the_language_models_folder_comes_from_the_environment(monkeypatch):
@@ -119,10 +123,11 @@ def test_weights_come_from_a_folder(tmp_path, monkeypatch):
     wanted = dict(checkpoints=[str(folder / file) for file in files])
     assert zoo.settings(FULL[0], True, mapping) == wanted
     monkeypatch.setenv('MINIGPT4_WEIGHTS', str(folder))
-    assert zoo.settings(FULL[0], True) == wanted
+    found = weights.locate(ENTRIES[FULL[0]].weights)
+    assert [str(path) for path in found] == wanted['checkpoints']
     (folder / files[0]).unlink()
     with pytest.raises(MissingWeightsError, match='lacks\n.*eva-g-p14'):
-        zoo.settings(FULL[0], True)
+        zoo.settings(FULL[0], True, weights=str(folder))
 
 
 def test_own_models_are_told_from_the_toolboxs():

@@ -29,6 +29,7 @@ test_dataloader = dict(
         ann_file='annotations/coco_karpathy_val.json',
         pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
     persistent_workers=True)
 
 # The toolbox's own metric fetches a Java program; these scores need none.

@@ -34,6 +34,7 @@ test_dataloader = dict(
         ann_file='annotations/v2_mscoco_val2014_annotations.json',
         pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
     persistent_workers=True)
 
 test_evaluator = dict(type='mmpretrain.VQAAcc')

@@ -1,0 +1,173 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which room imports which, read from the code itself."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'mmpretrain_minigpt4'
+NAME = PACKAGE.name
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+PARTS = ('models.backbones', 'models.necks', 'models.heads')
+# What may be imported from this package by a room; by any other, all but the
+# doors.
+OWN = {
+    'errors': (),
+    'prompts': ('errors', ),
+    'assets': ('errors', ),
+    'images': ('errors', 'images'),
+    'weights': ('errors', 'assets'),
+    'zoo': ('errors', 'assets', 'weights'),
+    'registry': ('errors', ),
+    'generation': ('errors', 'generation', 'prompts'),
+    'checkpoints': ('errors', 'assets', 'checkpoints'),
+    'models.backbones':
+    ('errors', 'registry', 'models.backbones', 'models.dtypes'),
+    'models.necks': ('errors', 'registry', 'models.necks', 'models.dtypes'),
+    'models.heads': ('errors', 'registry', 'models.heads', 'models.dtypes',
+                     'prompts', 'generation', 'assets'),
+}
+# What may be imported from elsewhere, beside the standard library.
+OTHERS = {
+    'errors': (),
+    'prompts': (),
+    'assets': (),
+    'compat': (),
+    'images': ('PIL', 'numpy'),
+    'checkpoints': ('torch', 'safetensors'),
+    'registry': ('mmengine', ),
+    '': (),
+}
+DOORS = ('cli', 'serving', 'apis')
+
+
+def room_of(path):
+    """Name a file's room: 'prompts', 'models.necks', '' for the package."""
+    parts = path.relative_to(PACKAGE).with_suffix('').parts
+    if parts[-1] == '__init__':
+        parts = parts[:-1]
+    return '.'.join(parts)
+
+
+def imports_of(path, top_level=False):
+    """Give the full names that a file imports."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    here = [NAME, *path.relative_to(PACKAGE).parent.parts]
+    nodes = _at_import(tree) if top_level else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ''
+            if node.level:
+                above = here[:len(here) - node.level + 1]
+                base = '.'.join([*above, base] if base else above)
+            for alias in node.names:
+                yield f'{base}.{alias.name}'
+
+
+def _at_import(tree):
+    """Walk what runs on import: no function bodies, no type checking."""
+    queue = list(tree.body)
+    while queue:
+        node = queue.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If) and 'TYPE_CHECKING' in ast.dump(node.test):
+            continue
+        yield node
+        queue.extend(ast.iter_child_nodes(node))
+
+
+def own(imported):
+    """Cut an import to the name inside the package, or give None."""
+    if imported == NAME or imported.startswith(f'{NAME}.'):
+        return imported[len(NAME) + 1:]
+    return None
+
+
+def within(name, rooms):
+    return any(name == room or name.startswith(f'{room}.') for room in rooms)
+
+
+def belongs(room, rules):
+    """Give the longest rule that a room falls under, or None."""
+    found = [rule for rule in rules if within(room, [rule])]
+    return max(found, key=len) if found else None
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: room_of(p) or NAME)
+def test_a_room_imports_what_it_may(path):
+    room = room_of(path)
+    rule = belongs(room, OWN)
+    for imported in imports_of(path):
+        name = own(imported)
+        if name is None:
+            outside = imported.partition('.')[0]
+            allowed = OTHERS.get('' if not room else belongs(room, OTHERS))
+            if allowed is not None and (outside not in sys.stdlib_module_names
+                                        and outside not in allowed):
+                # compat.py imports the toolbox, but only inside functions.
+                assert room == 'compat', f'{room} imports {imported}'
+        elif rule is not None:
+            assert name == '__version__' or within(
+                name, OWN[rule] + (rule, )), f'{room} imports {name}'
+
+
+def test_parts_never_import_each_other():
+    for path in FILES:
+        part = belongs(room_of(path), PARTS)
+        if part is None:
+            continue
+        others = [other for other in PARTS if other != part]
+        for imported in imports_of(path):
+            assert not within(own(imported) or '', others), path
+
+
+def test_the_whole_imports_no_part():
+    for imported in imports_of(PACKAGE / 'models' / 'minigpt4.py'):
+        assert not within(own(imported) or '', PARTS)
+
+
+def test_nothing_inside_imports_a_door():
+    for path in FILES:
+        room = room_of(path)
+        if within(room, DOORS) or room in ('compat', '__main__'):
+            continue
+        for imported in imports_of(path):
+            assert not within(own(imported) or '', DOORS), path
+
+
+def test_what_every_import_needs_is_light():
+    # With torch or the toolbox at the top of one of these, `minigpt4 --help`
+    # would take seconds.
+    seen, queue = set(), ['', 'compat', 'cli', 'cli.main', 'zoo', 'weights']
+    while queue:
+        room = queue.pop()
+        if room in seen:
+            continue
+        seen.add(room)
+        base = PACKAGE.joinpath(*room.split('.')) if room else PACKAGE
+        path = base / '__init__.py' if base.is_dir() else base.with_suffix(
+            '.py')
+        if not path.is_file():
+            continue
+        for imported in imports_of(path, top_level=True):
+            name = own(imported)
+            if name is None:
+                outside = imported.partition('.')[0]
+                assert outside in sys.stdlib_module_names, (room, imported)
+                continue
+            steps = name.split('.')
+            queue += ['.'.join(steps[:i]) for i in range(1, len(steps) + 1)]
+
+
+def test_files_are_short_and_carry_their_licence():
+    for path in FILES:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        assert lines[1] == '# SPDX-License-Identifier: Apache-2.0', path
+        assert len(lines) <= 400, path
