@@ -13,3 +13,8 @@ model = dict(checkpoints=[
     'asset://tiny/vision.safetensors',
     'asset://tiny/projection.safetensors',
 ])
+
+# Switched on by --show-dir and --show of the test scripts.
+default_hooks = dict(
+    visualization=dict(
+        type='mmpretrain_minigpt4.TextVisualizationHook', enable=False))

@@ -13,7 +13,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Switched on by --show-dir and --show of the test scripts.
+    visualization=dict(
+        type='mmpretrain_minigpt4.TextVisualizationHook', enable=False))
 
 env_cfg = dict(
     cudnn_benchmark=False,
