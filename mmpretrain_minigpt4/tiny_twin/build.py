@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -24,8 +25,8 @@ from .reading import score_reading
 from .tokenizer import load_encoder, train_tokenizer
 
 # Steps of each part: a full run, and one that only shows that all works.
-STEPS = dict(base=4000, chat=1500, reader=3000, through=4000)
-QUICK_STEPS = dict(base=3, chat=3, reader=3, through=3)
+STEPS = dict(base=8000, chat=1500, vit=3000, reader=1200, through=3000)
+QUICK_STEPS = dict.fromkeys(STEPS, 3)
 PICTURES = 80_000
 
 
@@ -50,7 +51,10 @@ class Builder:
         self.quick, self.log = quick, log
         self.llm = work_dir / 'llm'
         self.base = work_dir / 'base'
+        self.vit = work_dir / 'vit.safetensors'
+        self.reader = work_dir / 'reader.safetensors'
         self.vision = work_dir / 'vision.safetensors'
+        self._tokens = None
 
     def run(self) -> None:
         """Run every step whose result is not there yet."""
@@ -59,9 +63,9 @@ class Builder:
                    self._base)
         self._step('chat language model', self.llm / 'model.safetensors',
                    self._chat)
-        self._step('vision, throw-away decoder',
-                   self.work_dir / 'reader.safetensors', self._reader)
-        self._step('vision, through the base language model', self.vision,
+        self._step('ViT', self.vit, self._vit)
+        self._step('Q-Former, throw-away decoder', self.reader, self._reader)
+        self._step('Q-Former, through the base language model', self.vision,
                    self._through)
         for stage in (1, 2):
             self._step(f'projection, stage {stage}', self.projection(stage),
@@ -104,22 +108,37 @@ class Builder:
                self.llm / 'model.safetensors')
         shutil.rmtree(made)
 
-    def _pictures(self):
+    def _pictures(self) -> np.ndarray:
         return draw_pictures(
             range(200 if self.quick else PICTURES), vision.IMG_SIZE,
             self.work_dir / 'pictures.npy')
 
+    def _vit(self) -> None:
+        vit = vision.pretrain_vit(
+            self._pictures(), steps=self.steps['vit'], log=self.log)
+        save_file(vit.state_dict(), self.vit)
+
+    def _part(self) -> tuple[vision.VisionPart, torch.Tensor]:
+        """The vision part with its trained ViT, and what that sees."""
+        part = vision.new_vision_part()
+        part.backbone.load_state_dict(load_file(self.vit))
+        if self._tokens is None:
+            self._tokens = vision.image_tokens(part.backbone,
+                                               self._pictures())
+        return part, self._tokens
+
     def _reader(self) -> None:
-        part = vision.pretrain_with_reader(
-            self._pictures(), steps=self.steps['reader'], log=self.log)
-        save_file(part.state_dict(), self.work_dir / 'reader.safetensors')
+        part, tokens = self._part()
+        vision.pretrain_with_reader(
+            part.neck, tokens, steps=self.steps['reader'], log=self.log)
+        save_file(part.neck.state_dict(), self.reader)
 
     def _through(self) -> None:
-        part = vision.VisionPart()
-        part.load_state_dict(load_file(self.work_dir / 'reader.safetensors'))
+        part, tokens = self._part()
+        part.neck.load_state_dict(load_file(self.reader))
         vision.pretrain_through_language(
-            part,
-            self._pictures(),
+            part.neck,
+            tokens,
             self.base,
             load_encoder(self.llm).encode,
             steps=self.steps['through'],
@@ -135,7 +154,9 @@ class Builder:
             'model.checkpoints=[' + ','.join(f'"{f}"' for f in files) + ']',
         ]
         if self.quick:
-            options += ['train_cfg.max_iters=3', 'train_dataloader.batch_size=2']
+            options += [
+                'train_cfg.max_iters=3', 'train_dataloader.batch_size=2'
+            ]
         subprocess.run([
             sys.executable, 'tools/train.py',
             f'configs/minigpt4/minigpt-4_tiny_stage{stage}.py', '--work-dir',

@@ -58,14 +58,14 @@ def begin() -> Document:
 
 def continue_base(document: Document, scene, rng: random.Random,
                   encode: Encode, *, lines: int = 5) -> Document:
-    """Append a caption, description and questions, a line each."""
-    texts = [scene.caption, scene.description, scene.description]
-    texts += [f'{q} {a}' for q, a in scene.qa]
-    # The first line matters most (it is what stage 1 reads): captions and
-    # descriptions come first more often than their number says.
-    first = rng.choice(texts[:3] if rng.random() < 0.6 else texts[3:])
-    rest = [t for t in dict.fromkeys(texts) if t != first]
-    for text in [first, *rng.sample(rest, min(len(rest), lines - 1))]:
+    """Append a description, questions and maybe a caption, a line each."""
+    texts = [scene.description]
+    if rng.random() < 0.5:
+        texts.append(scene.caption)
+    questions = [f'{q} {a}' for q, a in scene.qa]
+    texts += rng.sample(questions, min(len(questions), lines - len(texts)))
+    rng.shuffle(texts)
+    for text in texts:
         document.add(encode(text + '\n'), learn=True)
     return document
 

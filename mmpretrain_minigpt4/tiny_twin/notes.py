@@ -65,22 +65,25 @@ def plain_notes(objects: Sequence[SceneObject], background: str,
 
 def merged_notes(objects: Sequence[SceneObject], background: str,
                  rng: random.Random, encode: Encode) -> Slots:
-    """Notes in which the words of one fact share slots, between blanks."""
+    """Notes in which the words of one object share a few slots.
+
+    Each of an object's slots names its place, so that slots can come in any
+    order, as visual tokens do.
+    """
     at = {o.place: [o.size, o.color, o.shape] for o in objects}
-    facts = [[*words, *place.split()] for place, words in at.items()]
-    if rng.random() < 0.3:
-        facts += [['nothing', *p.split()] for p in PLACES if p not in at]
-    facts.append([background, 'background'])
+    facts = [[background, 'background']]
+    for place in PLACES:
+        if place not in at:
+            if rng.random() < 0.3:
+                facts.append(['nothing', place])
+            continue
+        words = rng.sample(at[place], 3)
+        cuts = rng.choice(([], [], [1], [2], [1, 2]))
+        facts += [[*words[start:stop], place]
+                  for start, stop in pairwise([0, *cuts, 3])]
     if rng.random() < 0.3:
         facts.append([NUMBERS[len(objects)], 'shapes'])
-    slots: Slots = []
-    for words in facts:
-        rng.shuffle(words)
-        cuts = rng.sample(range(1, len(words)), rng.choice(
-            (0, 0, 1, 2)) if len(words) > 2 else 0)
-        for start, stop in pairwise([0, *sorted(cuts), len(words)]):
-            slots.append(
-                [t for word in words[start:stop] for t in encode(word)])
+    slots = [[t for word in words for t in encode(word)] for words in facts]
     # A fact told twice, and slots that say nothing, as visual tokens do.
     slots += rng.sample(slots, rng.randrange(min(4, len(slots) + 1)))
     slots += [[] for _ in range(rng.randrange(6))]
@@ -91,5 +94,5 @@ def merged_notes(objects: Sequence[SceneObject], background: str,
 def write_notes(objects: Sequence[SceneObject], background: str,
                 rng: random.Random, encode: Encode) -> Slots:
     """Notes of a scene in a random form."""
-    form = merged_notes if rng.random() < 0.6 else plain_notes
+    form = merged_notes if rng.random() < 0.75 else plain_notes
     return form(objects, background, rng, encode)

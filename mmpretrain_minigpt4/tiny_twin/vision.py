@@ -1,14 +1,18 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrain the tiny twin's ViT and Q-Former, as BLIP-2 does: in two steps.
+"""Pretrain the tiny twin's ViT, and on it the Q-Former as BLIP-2 does.
 
-First with a throw-away decoder that must read every fact of the scene from
-the queries; then with a throw-away projection through the frozen base
-language model, so that what the queries say can be understood by one.
+The ViT (the real one comes pretrained as well) learns with a throw-away
+decoder that reads every fact of the scene from its tokens, and is frozen.
+The Q-Former learns on its tokens in two steps: with a throw-away decoder
+that reads the facts from the queries, then with a throw-away projection
+through the frozen base language model, so that what the queries say can be
+understood by one.
 
-Letters: B images, Q queries, C width of the queries, E width of the LLM.
+Letters: B images, N image tokens, D their width, Q queries, C their width.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -20,8 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from ..datasets.shapes import (BACKGROUNDS, COLORS, PLACES, SHAPES, SIZES,
-                               draw_scene)
+from ..datasets.shapes import (
+    BACKGROUNDS,
+    COLORS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    draw_scene,
+)
 from ..datasets.shapes.scene import sample_facts
 from ..models.backbones.eva_vit import EVAViT
 from ..models.necks.q_former import QFormer
@@ -46,6 +56,17 @@ NECK = dict(
     encoder_dims=160)
 
 
+def sin_cos_positions(side: int, width: int) -> Tensor:
+    """Sines and cosines of a grid's rows and columns, [side * side, D]."""
+    octaves = width // 4
+    rates = math.pi * 2 ** torch.linspace(-1, 2, octaves)
+    angles = torch.linspace(-1, 1, side)[:, None] * rates  # [side, D / 4]
+    waves = torch.cat((angles.sin(), angles.cos()), 1)  # [side, D / 2]
+    rows = waves[:, None].expand(-1, side, -1)
+    columns = waves[None].expand(side, -1, -1)
+    return torch.cat((rows, columns), 2).flatten(0, 1)
+
+
 class VisionPart(nn.Module):
     """ViT and Q-Former, under the names they have in the whole model."""
 
@@ -54,16 +75,67 @@ class VisionPart(nn.Module):
         self.backbone = EVAViT(**BACKBONE)
         self.neck = QFormer(**NECK)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """float[B, 3, H, W] to float[B, Q, C]."""
-        return self.neck(self.backbone(images))[-1]
+
+def new_vision_part() -> VisionPart:
+    """A vision part with random weights, louder than the usual ones.
+
+    Positions stand out and attention differs from query to query from the
+    start, so that so small a model learns soon where to look.
+    """
+    part = VisionPart()
+    for weight in part.neck.parameters():
+        if weight.dim() == 2:
+            nn.init.xavier_uniform_(weight)
+    with torch.no_grad():
+        part.backbone.pos_embed[:, 1:] += 0.3 * sin_cos_positions(
+            BACKBONE['img_size'] // BACKBONE['patch_size'],
+            BACKBONE['embed_dims'])
+    return part
+
+
+class FactHeads(nn.Module):
+    """Scores of color, shape and size of each place, and of the background.
+
+    Args:
+        width: Of what is known about each place.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # One more colour stands for "nothing is here".
+        self.color = nn.Linear(width, len(COLORS) + 1)
+        self.shape = nn.Linear(width, len(SHAPES))
+        self.size = nn.Linear(width, len(SIZES))
+        self.ground = nn.Linear(width, len(BACKGROUNDS))
+
+    def forward(self, here: Tensor, whole: Tensor) -> tuple[Tensor, ...]:
+        """Read float[B, places, C] and float[B, C]."""
+        return (self.color(here), self.shape(here), self.size(here),
+                self.ground(whole))
+
+
+class QuarterReader(nn.Module):
+    """Throw-away decoder of the ViT: reads a place from its own quarter."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU())
+        self.heads = FactHeads(2 * width)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """float[B, N, D], CLS first, to the scores of :class:`FactHeads`."""
+        side = math.isqrt(tokens.shape[1] - 1)
+        # [B, N - 1, D] -> [B, D, side, side] -> quarters [B, D, 2, 2]
+        grid = tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        quarters = F.avg_pool2d(grid, side // 2)
+        x = self.mlp(quarters.flatten(2).transpose(1, 2))  # [B, places, 2D]
+        return self.heads(x, x.mean(1))
 
 
 class PlaceReader(nn.Module):
-    """The throw-away decoder: says what is at each place, from the queries.
+    """Throw-away decoder of the Q-Former: looks at the queries.
 
-    Each place has a learnt question that looks at the queries, as has the
-    background.
+    Each place has a learnt question, as has the background.
     """
 
     def __init__(self, width: int) -> None:
@@ -73,20 +145,14 @@ class PlaceReader(nn.Module):
         self.mlp = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(),
             nn.Linear(4 * width, width))
-        # One more colour stands for "nothing is here".
-        self.color = nn.Linear(width, len(COLORS) + 1)
-        self.shape = nn.Linear(width, len(SHAPES))
-        self.size = nn.Linear(width, len(SIZES))
-        self.ground = nn.Linear(width, len(BACKGROUNDS))
+        self.heads = FactHeads(width)
 
     def forward(self, queries: Tensor) -> tuple[Tensor, ...]:
         """float[B, Q, C] to scores of color, shape, size, background."""
         asked = self.questions.expand(len(queries), -1, -1)
         x = self.look(asked, queries, queries, need_weights=False)[0]
         x = x + self.mlp(x)
-        here = x[:, :-1]  # [B, places, C]
-        return (self.color(here), self.shape(here), self.size(here),
-                self.ground(x[:, -1]))
+        return self.heads(x[:, :-1], x[:, -1])
 
 
 def facts_as_labels(seed: int) -> list[int]:
@@ -139,7 +205,7 @@ class _Run:
         self.order, taken = np.split(self.order, [-self.batch_size])
         return taken
 
-    def step(self, number: int, loss: Tensor, note: float = 0.) -> None:
+    def step(self, number: int, loss: Tensor, *right: float) -> None:
         """Update the weights and tell how it goes."""
         self.optimizer.zero_grad()
         loss.backward()
@@ -148,39 +214,90 @@ class _Run:
                 self.optimizer.param_groups, self.peaks, strict=True):
             group['lr'] = cosine(number, self.steps, peak)
         self.optimizer.step()
-        self.window.append((loss.item(), note))
+        self.window.append((loss.item(), *right))
         if (number + 1) % 50 == 0:
             mean = np.mean(self.window, axis=0)
+            shares = ' '.join(f'{share:.4f}' for share in mean[1:])
             self.log(f'step {number + 1}/{self.steps} loss {mean[0]:.4f} '
-                     f'right {mean[1]:.4f} '
+                     f'right {shares} '
                      f'{time.time() - self.started:.0f} s')
             self.window.clear()
 
 
-def pretrain_with_reader(pictures: np.ndarray,
+POSITION_DIMS = 40
+
+
+def position_loss(tokens: Tensor) -> Tensor:
+    """How far the tokens are from telling loudly where they are.
+
+    The tokens' first dimensions are to hold sines and cosines of their row
+    and column. Without it a token says faintly where it is, and a Q-Former
+    of this size takes very long to look at the right ones.
+    """
+    side = math.isqrt(tokens.shape[1] - 1)
+    code = sin_cos_positions(side, POSITION_DIMS)
+    return F.mse_loss(tokens[:, 1:, :POSITION_DIMS].float(),
+                      code.expand(len(tokens), -1, -1))
+
+
+def pretrain_vit(pictures: np.ndarray,
+                 *,
+                 steps: int,
+                 batch_size: int = 64,
+                 peak_lr: float = 1.5e-3,
+                 log: Callable[[str], None] = print) -> EVAViT:
+    """Train the ViT with its own throw-away decoder; picture i is scene i."""
+    torch.manual_seed(2)
+    vit = new_vision_part().backbone.train()
+    reader = QuarterReader(BACKBONE['embed_dims'])
+    run = _Run([(vit, peak_lr), (reader, peak_lr)], steps, batch_size,
+               len(pictures), 2, log)
+    for number in range(steps):
+        seeds = np.sort(run.batch())
+        labels = torch.tensor([facts_as_labels(int(s)) for s in seeds])
+        with torch.autocast('cpu', torch.bfloat16):
+            tokens = vit(normalize(pictures[seeds]))[-1]
+            loss, right = reading_loss(reader(tokens), labels)
+        run.step(number, loss + position_loss(tokens), right.item())
+    return vit.eval()
+
+
+@torch.no_grad()
+def image_tokens(vit: EVAViT, pictures: np.ndarray) -> Tensor:
+    """What the frozen ViT sees in every picture, bfloat16[count, N, D]."""
+    found = []
+    for start in range(0, len(pictures), 256):
+        with torch.autocast('cpu', torch.bfloat16):
+            found.append(vit(normalize(pictures[start:start + 256]))[-1].to(
+                torch.bfloat16))
+    return torch.cat(found)
+
+
+def pretrain_with_reader(neck: QFormer,
+                         tokens: Tensor,
                          *,
                          steps: int,
                          batch_size: int = 64,
-                         peak_lr: float = 1.5e-3,
-                         log: Callable[[str], None] = print) -> VisionPart:
-    """First step: the throw-away decoder reads all facts of scene i."""
-    torch.manual_seed(2)
-    vision, reader = VisionPart().train(), PlaceReader(NECK['embed_dims'])
-    run = _Run([(vision, peak_lr), (reader, peak_lr)], steps, batch_size,
-               len(pictures), 2, log)
+                         peak_lr: float = 1e-3,
+                         log: Callable[[str], None] = print) -> None:
+    """First step of the Q-Former: a throw-away decoder reads the queries."""
+    torch.manual_seed(3)
+    # Without dropout: this world is not one that can be learnt by heart.
+    neck.eval()
+    reader = PlaceReader(NECK['embed_dims'])
+    run = _Run([(neck, peak_lr), (reader, peak_lr)], steps, batch_size,
+               len(tokens), 3, log)
     for number in range(steps):
         seeds = run.batch()
         labels = torch.tensor([facts_as_labels(int(s)) for s in seeds])
         with torch.autocast('cpu', torch.bfloat16):
-            queries = vision(normalize(pictures[np.sort(seeds)]))
-            loss, right = reading_loss(
-                reader(queries), labels[np.argsort(seeds)])
+            queries = neck((tokens[seeds].float(), ))[-1]
+            loss, right = reading_loss(reader(queries), labels)
         run.step(number, loss, right.item())
-    return vision
 
 
-def pretrain_through_language(vision: VisionPart,
-                              pictures: np.ndarray,
+def pretrain_through_language(neck: QFormer,
+                              tokens: Tensor,
                               base: Path,
                               encode: Callable[[str], list[int]],
                               *,
@@ -188,22 +305,22 @@ def pretrain_through_language(vision: VisionPart,
                               batch_size: int = 48,
                               peak_lr: float = 6e-4,
                               log: Callable[[str], None] = print) -> nn.Linear:
-    """Second step: through the frozen base model, trains ``vision`` too.
+    """Second step of the Q-Former: through the frozen base model.
 
     Returns:
         The projection that was learnt beside it: to be thrown away.
     """
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     llm = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
     llm.set_attn_implementation('eager')  # quicker than SDPA here, in bf16
     llm.requires_grad_(False).eval()
     embed = llm.get_input_embeddings()
     projection = nn.Linear(NECK['embed_dims'], llm.config.hidden_size)
     blank = [[] for _ in range(NECK['num_queries'])]
-    run = _Run([(vision.train(), peak_lr), (projection, 2e-3)], steps,
-               batch_size, len(pictures), 3, log)
+    run = _Run([(neck.eval(), peak_lr), (projection, 2e-3)], steps,
+               batch_size, len(tokens), 4, log)
     for number in range(steps):
-        seeds = np.sort(run.batch())
+        seeds = run.batch()
         documents = []
         for seed in seeds:
             rng = random.Random(f'vision {seed} {number}')
@@ -214,9 +331,9 @@ def pretrain_through_language(vision: VisionPart,
                     document, draw_scene(int(seed)), rng, encode, lines=3))
         with torch.autocast('cpu', torch.bfloat16):
             embeds, labels = collate(documents, embed)
-            tokens = projection(vision(normalize(pictures[seeds])))
+            visual = projection(neck((tokens[seeds].float(), ))[-1])
             # BOS, visual tokens, text
-            embeds = torch.cat((embeds[:, :1], tokens.to(embeds),
+            embeds = torch.cat((embeds[:, :1], visual.to(embeds),
                                 embeds[:, 1 + len(blank):]), 1)
             loss = next_token_loss(llm, embeds, labels)
         run.step(number, loss)

@@ -6,13 +6,19 @@ import pytest
 import torch
 
 from mmpretrain_minigpt4.datasets.shapes import draw_scene
-from mmpretrain_minigpt4.tiny_twin.documents import (IGNORE, Document,
-                                                     base_document, begin,
-                                                     chat_document)
+from mmpretrain_minigpt4.tiny_twin.documents import (
+    IGNORE,
+    Document,
+    base_document,
+    begin,
+    chat_document,
+)
 from mmpretrain_minigpt4.tiny_twin.language import collate, next_token_loss
 from mmpretrain_minigpt4.tiny_twin.notes import merged_notes, plain_notes
-from mmpretrain_minigpt4.tiny_twin.tokenizer import (load_encoder,
-                                                     train_tokenizer)
+from mmpretrain_minigpt4.tiny_twin.tokenizer import (
+    load_encoder,
+    train_tokenizer,
+)
 
 
 @pytest.fixture(scope='module')

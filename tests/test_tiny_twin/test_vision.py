@@ -4,12 +4,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmpretrain_minigpt4.datasets.shapes import (BACKGROUNDS, COLORS, PLACES,
-                                                 SHAPES, SIZES, draw_scene)
+from mmpretrain_minigpt4.datasets.shapes import (
+    BACKGROUNDS,
+    COLORS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    draw_scene,
+)
 from mmpretrain_minigpt4.tiny_twin.pictures import draw_pictures, normalize
-from mmpretrain_minigpt4.tiny_twin.vision import (PlaceReader,
-                                                  facts_as_labels,
-                                                  reading_loss)
+from mmpretrain_minigpt4.tiny_twin.vision import (
+    PlaceReader,
+    facts_as_labels,
+    reading_loss,
+)
 
 
 def test_labels_are_the_facts_of_the_scene():

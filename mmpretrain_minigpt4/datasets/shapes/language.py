@@ -6,14 +6,15 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .words import BACKGROUNDS, COLORS, NUMBERS, PLACES, SHAPES, SIZES
 
 if TYPE_CHECKING:
     from .scene import SceneObject
 
-Objects = 'Sequence[SceneObject]'
+Objects: TypeAlias = 'Sequence[SceneObject]'
+
 
 
 def article(phrase: str) -> str:
@@ -55,17 +56,12 @@ def write_caption(objects: Objects, background: str,
 def write_description(objects: Objects, background: str,
                       rng: random.Random) -> str:
     """Whole sentences on every object, in reading order, and background."""
-    style = rng.randrange(2)
-    if len(objects) == 1:
-        sentences = ['The image shows one shape.']
-    else:
-        sentences = [f'The image shows {NUMBERS[len(objects)]} shapes.']
+    plural = 'shape' if len(objects) == 1 else 'shapes'
+    verb = rng.choice(('shows', 'shows', 'has'))
+    sentences = [f'The image {verb} {NUMBERS[len(objects)]} {plural}.']
     for o in objects:
         what = article(f'{o.size} {o.color} {o.shape}')
-        if style == 0:
-            sentences.append(f'{what.capitalize()} is in the {o.place}.')
-        else:
-            sentences.append(f'In the {o.place} there is {what}.')
+        sentences.append(f'In the {o.place} there is {what}.')
     sentences.append(f'The background is {background}.')
     return ' '.join(sentences)
 
@@ -175,7 +171,7 @@ def is_failed(text: str) -> bool:
     if not text.endswith('.'):
         return True
     sentences = [s.strip() for s in text[:-1].split('. ')]
-    whole = re.compile(r'^[A-Z].* ((is|are) .*|shows \w+ .*)\w$')
+    whole = re.compile(r'^[A-Z].* ((is|are) .*|(shows|has) \w+ .*)\w$')
     return (len(set(sentences)) < len(sentences)
             or not all(whole.match(s) for s in sentences))
 
