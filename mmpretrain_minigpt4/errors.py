@@ -44,3 +44,11 @@ class MissingWeightsError(MiniGPT4Error, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ''
+
+
+class TrainingError(MiniGPT4Error, RuntimeError):
+    """A training run cannot go on; its checkpoints are whole."""
+
+
+class NotFiniteError(TrainingError):
+    """The loss or the gradient was NaN or infinite, too often in a row."""

@@ -55,9 +55,9 @@ def write_safetensors(tensors: Mapping[str, Tensor],
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         save_file(plain, temporary, metadata=metadata)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except Exception as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -66,7 +66,7 @@ def write_safetensors(tensors: Mapping[str, Tensor],
     return path
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until the disk has it; folders cannot be synced on Windows."""
     if os.name == 'nt' and path.is_dir():
         return

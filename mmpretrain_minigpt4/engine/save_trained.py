@@ -25,8 +25,8 @@ class SaveTrainedHook(Hook):
     is written under a temporary name and put in place at once.
 
     Args:
-        interval: Iterations between two writes; the end of training always
-            writes.
+        interval: Iterations between two writes; None for the end of the
+            training alone, which always writes.
         filename: The file in the run's ``work_dir``.
 
     Raises:
@@ -37,9 +37,9 @@ class SaveTrainedHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self,
-                 interval: int = 500,
+                 interval: int | None = None,
                  filename: str = 'trained.safetensors') -> None:
-        if interval < 1:
+        if interval is not None and interval < 1:
             raise ConfigError(
                 f'interval must be at least 1 iteration, got {interval}.')
         if Path(filename).name != filename or not filename.endswith(
@@ -54,8 +54,9 @@ class SaveTrainedHook(Hook):
                          batch_idx: int,
                          data_batch=None,
                          outputs=None) -> None:
-        """Write at every ``interval``."""
-        if self.every_n_train_iters(runner, self.interval):
+        """Write at every ``interval``, if there is one."""
+        if self.interval is not None and self.every_n_train_iters(
+                runner, self.interval):
             self._save(runner, runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
