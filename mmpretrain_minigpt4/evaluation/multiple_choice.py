@@ -2,27 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multiple choice: by what is said, by likelihood, and in circles."""
 
-from typing import Protocol
-
 from ..errors import ConfigError, DatasetError
 from ..registry import METRICS
 from .answers import AnswerMetric, by_group, percent
 from .extraction import option
 
 WAYS = ('text', 'likelihood')
-
-
-class ScoresCandidates(Protocol):
-    """A head that can tell how likely answers are.
-
-    Where a data sample has ``candidates`` (a list of texts), such a head
-    writes ``candidate_scores`` beside its prediction: for each candidate the
-    mean log-probability of its tokens after the sample's prompt, higher for
-    a likelier one.
-    """
-
-    def score(self, feats, data_samples) -> list[list[float]]:
-        """Scores of each sample's candidates, in their order."""
 
 
 @METRICS.register_module()
@@ -32,7 +17,9 @@ class MultipleChoice(AnswerMetric):
     Reads ``gt_answer`` (the option's index) and ``choices``. With ``by``
     ``text`` the option is found in ``pred_answer`` by
     :func:`~.extraction.option`; with ``likelihood`` it is the one with the
-    highest of ``candidate_scores`` (the first of equals). Given are
+    highest of ``candidate_scores`` (the first of equals), the mean
+    log-probability of each option's tokens, which the head writes for samples
+    that bring ``candidates``. Given are
     ``accuracy``, ``unclear`` (answers that name no option, or several;
     they count as wrong and are never drawn at random) and, where
     ``groups`` are set, the accuracy of each.
@@ -91,9 +78,9 @@ class MultipleChoice(AnswerMetric):
             if scores is None or len(scores) != len(choices):
                 raise DatasetError(
                     f'Question {record["id"]} has {len(choices)} options and '
-                    f'{0 if scores is None else len(scores)} scores. The '
-                    'head must score candidates (see ScoresCandidates); '
-                    "else use by='text'.")
+                    f'{0 if scores is None else len(scores)} scores. Let '
+                    "PackInputs keep 'candidates' and take a head that "
+                    "scores them, as VicunaHead does; else use by='text'.")
             found = max(range(len(choices)), key=lambda i: (scores[i], -i))
         return dict(extracted=found, right=found == wanted)
 

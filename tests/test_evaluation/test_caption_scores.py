@@ -109,6 +109,7 @@ def test_without_java_the_scores_say_so(monkeypatch, metric):
     assert list(scores) == ['ROUGE_L']
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not module.has_java(), reason='needs Java')
 def test_with_java_captions_are_cut_as_for_published_scores():
     captions, ptb = tokenize(

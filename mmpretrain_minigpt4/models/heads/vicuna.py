@@ -42,6 +42,7 @@ from .rows import (
     tokenize_answer,
 )
 from .samples import PREDICTIONS, SampleReader
+from .scoring import score_candidates
 
 
 @MODELS.register_module()
@@ -178,7 +179,8 @@ class VicunaHead(BaseModule):
             options: Decoding options of this call, over the config's.
 
         Returns:
-            list: The data samples, with ``pred_caption`` or ``pred_answer``.
+            list: The data samples, with ``pred_caption`` or ``pred_answer``
+            and, where they have ``candidates``, ``candidate_scores``.
         """
         visual = split_images(feats)
         if data_samples is None:
@@ -186,6 +188,10 @@ class VicunaHead(BaseModule):
         answers = self.generate(visual, data_samples, **options)
         for sample, answer in zip(data_samples, answers, strict=True):
             sample.set_field(answer.text, PREDICTIONS[self.reader.task])
+        scores = score_candidates(self, visual, data_samples)
+        for sample, of_each in zip(data_samples, scores, strict=True):
+            if of_each is not None:
+                sample.set_field(of_each, 'candidate_scores')
         return list(data_samples)
 
     @torch.no_grad()
