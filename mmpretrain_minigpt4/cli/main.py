@@ -48,6 +48,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.command == 'data':
+        from . import data
+        return getattr(data, args.job)(args)
     from . import describe
     return getattr(describe, args.command)(args)
 
@@ -92,6 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
         'weights\ncome with the package.')
     models.add_argument(
         '--json', action='store_true', help='one JSON object a line')
+
+    from .data import add_parser
+    add_parser(commands, EXIT_CODES)
 
     # Dispatched before this parser sees them; listed for the help.
     for name in ('train', 'test'):

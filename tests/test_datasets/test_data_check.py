@@ -1,0 +1,103 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""``minigpt4 data check``: everything that is wrong is listed."""
+
+import json
+
+import pytest
+from made_data import write_align, write_shard
+from mmengine.config import Config
+
+from mmpretrain_minigpt4.apis.data_check import check_data
+from mmpretrain_minigpt4.cli import main
+from mmpretrain_minigpt4.errors import ConfigError
+
+
+def found(report, kind):
+    return {x.key for x in report.findings if x.kind == kind}
+
+
+@pytest.fixture
+def align(tmp_path):
+    """20 pairs: 3 and 4 broken, 5 missing, 6 empty, 7 long, 9 as 8."""
+    write_align(tmp_path, 20, broken=[3, 4])
+    (tmp_path / 'image' / '5.jpg').unlink()
+    path = tmp_path / 'filter_cap.json'
+    content = json.loads(path.read_text())
+    entries = content['annotations']
+    entries[6]['caption'] = ' '
+    entries[7]['caption'] = 'word ' * 10_000
+    entries[9]['caption'] = entries[8]['caption']
+    (tmp_path / 'image' / '9.jpg').write_bytes(
+        (tmp_path / 'image' / '8.jpg').read_bytes())
+    path.write_text(json.dumps(content))
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'''train_dataloader = dict(dataset=dict(
+    type='mmpretrain_minigpt4.CCSBUAlign', data_root={str(tmp_path)!r},
+    pipeline=[dict(type='mmpretrain_minigpt4.LoadImage')]))
+model = dict(head=dict(max_txt_len=160, llm='no/such/folder'))
+''')
+    return config
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_everything_wrong_is_listed(align, workers):
+    told = []
+    report = check_data(
+        align, workers=workers,
+        advance=lambda done, total: told.append((done, total)))
+    assert report.samples == 20
+    assert found(report, 'broken') == {'3', '4', '5'}
+    assert found(report, 'empty') == {'6'}
+    assert found(report, 'long') == {'7'}
+    assert found(report, 'duplicate') == {'9'}
+    assert told == [(1, 20)] * 20
+    assert str(report) == ('20 samples: 3 broken, 1 empty, 1 too long, '
+                           '1 duplicate.')
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_shards_are_read_once_whoever_reads(tmp_path, workers):
+    pytest.importorskip('webdataset')
+    write_shard(tmp_path / '0.tar', range(10), broken={4},
+                captions={2: '...'})
+    write_shard(tmp_path / '1.tar', range(10, 20), end=False)
+    write_shard(tmp_path / '2.tar', [0])
+    report = check_data(
+        Config(
+            dict(
+                train_dataloader=dict(
+                    dataset=dict(
+                        type='mmpretrain_minigpt4.ImageTextShards',
+                        data_root=str(tmp_path),
+                        sources=[dict(shards='{0..3}.tar')],
+                        pipeline=[
+                            dict(type='mmpretrain_minigpt4.CleanCaption')
+                        ])))),
+        workers=workers)
+    broken = {(x.where.rsplit('/', 1)[-1], x.key) for x in report.findings
+              if x.kind == 'broken'}
+    assert {('1.tar', ''), ('3.tar', '')} < broken
+    assert found(report, 'broken') >= {'000004', ''}
+    assert found(report, 'empty') == {'000002'}
+    assert found(report, 'duplicate') == {'000000'}
+
+
+def test_the_command_prints_all_and_its_code_tells(align, capsys):
+    assert main(['data', 'check', str(align), '--workers', '0', '--json']) == 1
+    lines = [json.loads(x) for x in capsys.readouterr().out.splitlines()]
+    assert lines[-1] == dict(samples=20, broken=3, empty=1, long=1,
+                             duplicate=1)
+    assert len(lines) == 7
+    assert main(['data', 'check', str(align), '--workers', '0',
+                 '--limit', '3']) == 0
+    assert capsys.readouterr().out == ('3 samples: 0 broken, 0 empty, '
+                                       '0 too long, 0 duplicate.\n')
+
+
+def test_a_config_without_data_is_told(align, tmp_path, capsys):
+    with pytest.raises(ConfigError, match='no val_dataloader'):
+        check_data(align, 'val_dataloader')
+    assert main(['data', 'check', str(tmp_path / 'no.py')]) == 3
+    assert 'no config' in capsys.readouterr().err
