@@ -14,12 +14,14 @@ from ..errors import (
     MiniGPT4Error,
     MissingWeightsError,
     PromptError,
+    TrainingError,
 )
 
 OK = 0
 SOME_FAILED = 1
 USAGE = 2
 NOT_READY = 3
+STOPPED = 4
 INTERRUPTED = 130
 
 EXIT_CODES = """\
@@ -28,7 +30,9 @@ exit codes:
   1    some inputs failed; the others were answered
   2    the command or one of its values has no meaning
   3    weights, a config or a data set are missing or do not fit
-  130  interrupted
+  4    a training run had to stop; its checkpoints are whole
+  130  interrupted (Ctrl-C); a training run ends its step and saves first
+  143  ended by SIGTERM; a training run ends its step and saves first
 """
 
 
@@ -44,6 +48,8 @@ def exit_code(error: MiniGPT4Error) -> int:
         return NOT_READY
     if isinstance(error, (UsageError, PromptError, GenerationError)):
         return USAGE
+    if isinstance(error, TrainingError):
+        return STOPPED
     return SOME_FAILED
 
 

@@ -301,10 +301,10 @@ def _prepare_cpu_processes(cfg: 'Config') -> None:
 
 
 def _build_runner(cfg: 'Config') -> 'Runner':
-    if cfg.launcher == 'pytorch' and not _has_gpu():
-        _prepare_cpu_processes(cfg)
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
+    if cfg.launcher == 'pytorch' and not _has_gpu():
+        _prepare_cpu_processes(cfg)
     return Runner.from_cfg(cfg)
