@@ -283,9 +283,10 @@ def test_the_models_are_listed_with_their_parameters(capsys):
 def test_an_answer_survives_a_narrow_encoding_and_an_odd_name():
     raw = io.BytesIO()
     answers = Answers(io.TextIOWrapper(raw, 'ascii'), named=True)
-    answers.answer(os.fsdecode(b'\xff\t.png'), 'caption', 'caf\u00e9')
+    answers.answer(os.fsdecode(b'\xff\t.png'), 'caption', 'caf\u00e9\x1b[31m')
     answers.stream.flush()
-    assert raw.getvalue() == b'? .png\tcaf?\n'
+    # Nor does it colour the terminal.
+    assert raw.getvalue() == b'? .png\tcaf? [31m\n'
 
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(capsys):

@@ -10,6 +10,15 @@ from typing import Any, TextIO
 
 from .exits import one_line
 
+# What could move the cursor or colour a terminal: a file may be called so,
+# and a model may write it. Tabs and line breaks are among them.
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], ' ')
+
+
+def plain(text: str) -> str:
+    """Put text into one line without control characters."""
+    return ' '.join(text.translate(_CONTROLS).split())
+
 
 class Answers:
     """Writes answers, one line each, as text or as JSON.
@@ -45,16 +54,15 @@ class Answers:
         if self.as_json:
             self._json(image=name, **self.common, **{key: text}, error=None)
         else:
-            text = ' '.join(text.split())
+            text = plain(text)
             if self.named:
-                name = name.replace('\t', ' ').replace('\n', ' ')
-                text = f'{name}\t{text}'
+                text = f'{name.translate(_CONTROLS)}\t{text}'
             self._line(text)
 
     def fail(self, name: str, key: str, error: Exception) -> None:
         """Report an image that has no answer."""
         self.failed += 1
-        message = one_line(error)
+        message = plain(one_line(error))
         print(f'{self.program}: {message}', file=sys.stderr)
         if self.as_json:
             self._json(

@@ -285,26 +285,12 @@ def _check_amp(cfg: 'Config') -> None:
             'offers none; without it the same runs in float32.')
 
 
-def _prepare_cpu_processes(cfg: 'Config') -> None:
-    """Join several processes without a GPU, which mmengine does not.
-
-    It would select a GPU for each; it leaves a group that is there alone.
-    """
-    import torch.distributed
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
-    cfg.setdefault(
-        'model_wrapper_cfg',
-        dict(
-            type='mmengine.MMDistributedDataParallel',
-            broadcast_buffers=False))
-
-
 def _build_runner(cfg: 'Config') -> 'Runner':
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
+    if cfg.launcher != 'none' and not _has_gpu():
+        # mmengine's own would select a GPU for each process.
+        cfg.setdefault('runner_type', 'mmpretrain_minigpt4.Runner')
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
-    if cfg.launcher == 'pytorch' and not _has_gpu():
-        _prepare_cpu_processes(cfg)
     return Runner.from_cfg(cfg)
