@@ -52,8 +52,9 @@ class WarmupCosineLR(_ParamScheduler):
         final: The lowest rate, of a group without ``lr_mult``.
         peak: The rate that ``start`` and ``final`` are relative to; the
             optimizer's own by default.
-        by_epoch: Must be False; the toolbox's default is True, so the
-            config should say it.
+        by_epoch: Must be False.
+        end: Without effect; the runner always gives one, and of a schedule
+            that does not say ``by_epoch`` it counts epochs.
         last_step: As of the toolbox's schedulers.
         verbose: Whether to print each rate.
 
@@ -69,6 +70,7 @@ class WarmupCosineLR(_ParamScheduler):
                  final: float,
                  peak: float | None = None,
                  by_epoch: bool = False,
+                 end: int | None = None,
                  last_step: int = -1,
                  verbose: bool = False) -> None:
         if by_epoch:

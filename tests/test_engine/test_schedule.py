@@ -40,7 +40,8 @@ def rates(peak, settings, steps, groups=None):
     optimizer = torch.optim.SGD(groups or [parameter], lr=peak)
     schedule = PARAM_SCHEDULERS.build(
         dict(type='mmpretrain_minigpt4.WarmupCosineLR', **settings),
-        default_args=dict(optimizer=OptimWrapper(optimizer), epoch_length=7))
+        default_args=dict(
+            optimizer=OptimWrapper(optimizer), epoch_length=7, end=1))
     seen = []
     for _ in range(steps):
         seen.append([group['lr'] for group in optimizer.param_groups])
