@@ -40,6 +40,8 @@ from .language import collate, cosine, next_token_loss
 from .pictures import normalize
 
 IMG_SIZE = 64
+# Of the image tokens' dimensions, those that tell where a token is.
+POSITION_DIMS = 40
 BACKBONE = dict(
     img_size=IMG_SIZE,
     patch_size=8,
@@ -87,9 +89,8 @@ def new_vision_part() -> VisionPart:
         if weight.dim() == 2:
             nn.init.xavier_uniform_(weight)
     with torch.no_grad():
-        part.backbone.pos_embed[:, 1:] += 0.3 * sin_cos_positions(
-            BACKBONE['img_size'] // BACKBONE['patch_size'],
-            BACKBONE['embed_dims'])
+        part.backbone.pos_embed[:, 1:, :POSITION_DIMS] += sin_cos_positions(
+            BACKBONE['img_size'] // BACKBONE['patch_size'], POSITION_DIMS)
     return part
 
 
@@ -224,9 +225,6 @@ class _Run:
             self.window.clear()
 
 
-POSITION_DIMS = 40
-
-
 def position_loss(tokens: Tensor) -> Tensor:
     """How far the tokens are from telling loudly where they are.
 
@@ -258,7 +256,8 @@ def pretrain_vit(pictures: np.ndarray,
         with torch.autocast('cpu', torch.bfloat16):
             tokens = vit(normalize(pictures[seeds]))[-1]
             loss, right = reading_loss(reader(tokens), labels)
-        run.step(number, loss + position_loss(tokens), right.item())
+        far = position_loss(tokens)
+        run.step(number, loss + 4 * far, right.item(), far.item())
     return vit.eval()
 
 
