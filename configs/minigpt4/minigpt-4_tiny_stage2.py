@@ -6,7 +6,7 @@
 #       --cfg-options model.checkpoints.1=work_dirs/minigpt-4_tiny_stage1/trained.safetensors
 #
 # Without the option it goes on from the first stage that ships in the
-# package. Hardware: 2 CPU cores, under 2 GB of memory, about 10 minutes.
+# package. Hardware: 2 CPU cores, under 2 GB of memory, about 4 minutes.
 _base_ = ['minigpt-4_tiny_stage1.py']
 
 model = dict(
@@ -20,5 +20,20 @@ model = dict(
 train_dataloader = dict(
     batch_size=32,
     dataset=dict(
-        first_seed=400_000_000, num_scenes=48_000, content='conversation'))
-train_cfg = dict(max_iters=1500)
+        first_seed=400_000_000, num_scenes=38_400, content='conversation'))
+train_cfg = dict(max_iters=1200)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        by_epoch=False,
+        begin=0,
+        end=100),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=1100,
+        eta_min=3e-4,
+        by_epoch=False,
+        begin=100,
+        end=1200),
+]
