@@ -15,7 +15,7 @@ from mmpretrain_minigpt4.engine.schedule import warmup_cosine
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE / 'test_models'), str(HERE / 'test_datasets')]
-from made_data import write_align, write_shard  # noqa: E402
+from made_data import write_align, write_images, write_shard  # noqa: E402
 from tiny_llm import LLAMA, write_tokenizer  # noqa: E402
 
 CONFIGS = HERE.parent / 'configs' / 'minigpt4'
@@ -185,3 +185,43 @@ def test_stage_2_runs_and_lists_a_broken_image(tmp_path, llm_folder):
     lines = (tmp_path / 'run' / 'broken_samples.jsonl').read_text()
     fault, = [json.loads(line) for line in lines.splitlines()]
     assert fault['where'].endswith('5.jpg') and 'image' in fault['reason']
+
+
+def test_conversations_with_several_and_no_images_are_trained_on(
+        tmp_path, llm_folder):
+    write_images(tmp_path / 'images', ['a.jpg', 'b.jpg'])
+    talks = [['<image> and <image> a?', 'red.', 'be?', 'fig.'],
+             ['<image> a?', 'red.'], ['a?', 'red.', 'be?', 'fig.'],
+             ['<image> be?', 'fig.']]
+    images = [['a.jpg', 'b.jpg'], ['a.jpg'], [], ['b.jpg']]
+    (tmp_path / 'talks.json').write_text(
+        json.dumps([
+            dict(images=names, conversations=[{
+                'from': 'gpt' if i % 2 else 'human',
+                'value': text
+            } for i, text in enumerate(texts)])
+            for texts, names in zip(talks, images, strict=True)
+        ]))
+    cfg = shrink(read('vicuna-7b', 2), llm_folder, tmp_path / 'run', 2)
+    # As docs/data.md tells.
+    cfg.model.data_preprocessor.type = (
+        'mmpretrain_minigpt4.ImageListPreprocessor')
+    load, resize, _ = cfg.train_dataloader.dataset.pipeline
+    cfg.train_dataloader.collate_fn = dict(
+        type='mmpretrain_minigpt4.list_images')
+    cfg.train_dataloader.dataset = dict(
+        type='mmpretrain_minigpt4.Conversations',
+        data_root=str(tmp_path),
+        ann_file='talks.json',
+        data_prefix=dict(img_path='images'),
+        pipeline=[
+            dict(
+                type='mmpretrain_minigpt4.EachImage',
+                transforms=[load, resize]),
+            dict(
+                type='PackInputs',
+                algorithm_keys=['conversation', 'system'],
+                meta_keys=['image_id'])
+        ])
+    seen = run(cfg, 'e')
+    assert len(seen) == 2 and all(loss > 0 for loss, _ in seen)

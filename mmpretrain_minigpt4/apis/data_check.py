@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -83,8 +83,8 @@ def check_data(config: str | Path | Config,
                loader: str = 'train_dataloader',
                workers: int | None = None,
                limit: int | None = None,
-               advance: Callable[[int, int | None], None] | None = None
-               ) -> DataReport:
+               advance: Callable[[int, int | None], None] | None = None,
+               options: Mapping[str, str] | None = None) -> DataReport:
     """Read every sample of a config's data set once.
 
     * broken: the image or the text cannot be read, or a file is missing;
@@ -99,6 +99,7 @@ def check_data(config: str | Path | Config,
         workers: Processes that read; by default as many as there are CPUs.
         limit: Read only this many samples.
         advance: Is told how many more were read, and of how many (or None).
+        options: Values of the config to override, as on a command line.
 
     Raises:
         ConfigError: If the config has no such data.
@@ -106,6 +107,12 @@ def check_data(config: str | Path | Config,
     """
     if not isinstance(config, Config):
         config = _read_config(Path(config))
+    if options:
+        config = config.copy()
+        config.merge_from_dict({
+            key: DictAction._parse_iterable(value)
+            for key, value in options.items()
+        })
     dataset, cleaning = _build(config, loader)
     measure = _measure(config)
     streamed = isinstance(dataset, IterableDataset)

@@ -33,6 +33,12 @@ def add_parser(commands, epilog: str) -> None:
         metavar='KEY',
         help='the data loader in the config (default: %(default)s)')
     check.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override values of the config, as for training')
+    check.add_argument(
         '--workers',
         type=int,
         metavar='N',
@@ -53,10 +59,11 @@ def check(args: argparse.Namespace) -> int:
         raise UsageError(f'--workers {args.workers}: give 0 or more.')
     if args.limit is not None and args.limit < 1:
         raise UsageError(f'--limit {args.limit}: give 1 or more.')
+    options = dict(_split(text) for text in args.cfg_options)
     from ..apis.data_check import KINDS, check_data
     with _progress(args.quiet) as advance:
         report = check_data(args.config, args.loader, args.workers,
-                            args.limit, advance)
+                            args.limit, advance, options)
     counts = {kind: report.count(kind) for kind in KINDS}
     if args.json:
         for finding in report.findings:
@@ -73,6 +80,13 @@ def check(args: argparse.Namespace) -> int:
                       'lists all')
         print(report)
     return SOME_FAILED if counts['broken'] or counts['empty'] else OK
+
+
+def _split(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition('=')
+    if not key or not sign:
+        raise UsageError(f'--cfg-options {text}: give KEY=VALUE.')
+    return key, value
 
 
 @contextmanager

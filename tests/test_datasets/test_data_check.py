@@ -3,6 +3,7 @@
 """``minigpt4 data check``: everything that is wrong is listed."""
 
 import json
+from pathlib import Path
 
 import pytest
 from made_data import write_align, write_shard
@@ -94,6 +95,21 @@ def test_the_command_prints_all_and_its_code_tells(align, capsys):
                  '--limit', '3']) == 0
     assert capsys.readouterr().out == ('3 samples: 0 broken, 0 empty, '
                                        '0 too long, 0 duplicate.\n')
+
+
+def test_one_own_folder_is_checked_with_a_shipped_config(tmp_path, capsys):
+    from made_data import write_images
+    write_images(tmp_path, ['dog.jpg'])
+    (tmp_path / 'dog.txt').write_text('A dog.')
+    root = Path(__file__).resolve().parents[2]
+    assert main([
+        'data', 'check',
+        str(root / 'configs/minigpt4/minigpt-4_vicuna-7b_stage2.py'),
+        '--workers', '0', '--cfg-options',
+        'train_dataloader.dataset.type=mmpretrain_minigpt4.ImageTextFolder',
+        f'train_dataloader.dataset.data_root={tmp_path}']) == 0
+    assert capsys.readouterr().out.startswith('1 samples: 0 broken')
+    assert main(['data', 'check', 'x.py', '--cfg-options', 'oops']) == 2
 
 
 def test_a_config_without_data_is_told(align, tmp_path, capsys):
