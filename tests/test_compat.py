@@ -31,6 +31,8 @@ done['metric'] = mmpretrain.evaluation.COCOCaption.__name__
 model = get_model('resnet18_8xb32_in1k', pretrained=False)
 done['logits'] = list(model(torch.rand(1, 3, 32, 32)).shape)
 done['diverted'] = '__new__' in vars(ImageCaptionInferencer)
+import mmengine.runner.runner as runner
+done['strict'] = runner._load_checkpoint_to_model.__module__
 """
 
 
@@ -78,6 +80,7 @@ def check_everything(done):
     assert (done['data'], done['metric']) == ('COCOVQA', 'COCOCaption')
     assert done['logits'] == [1, 1000]
     assert done['diverted']
+    assert done['strict'] == 'mmpretrain_minigpt4.compat'
 
 
 def test_all_works_when_the_toolbox_was_imported_first_and_failed(

@@ -2,11 +2,13 @@
 # descriptions in the conversation template. Unlike the paper's second
 # stage, half of the scenes give a question and its answer instead.
 #
-#   python tools/train.py configs/minigpt4/minigpt-4_tiny_stage2.py \
-#       --cfg-options model.checkpoints.1=work_dirs/minigpt-4_tiny_stage1/trained.safetensors
+#   python tools/train.py configs/minigpt4/minigpt-4_tiny_stage2.py
 #
-# Without the option it goes on from the first stage that ships in the
-# package. Hardware: 2 CPU cores, under 2 GB of memory, about 4 minutes.
+# It goes on from the first stage that ships in the package; for one of your
+# own add, in one line, `--cfg-options model.checkpoints.1=` and the path of
+# its trained.safetensors.
+#
+# Hardware: 2 CPU cores, under 2 GB of memory, about 4 minutes.
 _base_ = ['minigpt-4_tiny_stage1.py']
 
 model = dict(

@@ -47,5 +47,4 @@ class CaptionInferencer(MiniGPT4Inferencer, ImageCaptionInferencer):
             ImageError: If an image cannot be read; the message names it.
         """
         items = [dict(img=image) for image in self._inputs_to_list(images)]
-        return super().__call__(items, return_datasamples, batch_size,
-                                **kwargs)
+        return self.answer(items, return_datasamples, batch_size, **kwargs)

@@ -3,6 +3,7 @@
 """What the inferencers of all tasks share, over the toolbox's own."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.model import BaseModel
+from rich.console import Console
+from rich.progress import Progress
 
 from .. import zoo
 from ..errors import ConfigError
@@ -82,6 +85,34 @@ class MiniGPT4Inferencer:
                 f'This model does the task {task!r}, not {self.task!r}. Take '
                 f"a model whose name ends in '_{self.task}', or give "
                 f'head=dict(task={self.task!r}).')
+
+    def answer(self, items: list[dict], return_datasamples: bool,
+               batch_size: int, **kwargs: Any) -> list:
+        """Answer items; the toolbox's loop, but for its progress bar.
+
+        The toolbox's goes to the standard output, amid the answers, even in
+        a pipe; this one is on a terminal's standard error and goes when done.
+
+        Args:
+            items: ``img`` and, for questions, ``question``.
+            return_datasamples: Give data samples rather than dicts.
+            batch_size: Images answered at once.
+            **kwargs: For the steps of the inferencer, as in the toolbox.
+        """
+        reading, decoding, drawing, packing = self._dispatch_kwargs(**kwargs)
+        samples = []
+        with Progress(
+                console=Console(stderr=True),
+                transient=True,
+                disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task('Inference', total=len(items))
+            for batch in self.preprocess(
+                    items, batch_size=batch_size, **reading):
+                found = self.forward(batch, **decoding)
+                samples += found
+                progress.advance(task, len(found))
+        drawn = self.visualize(items, samples, **drawing)
+        return self.postprocess(samples, drawn, return_datasamples, **packing)
 
     def _inputs_to_list(self, inputs: Any) -> list:
         """A folder stands for its images, in the order of their names."""

@@ -5,10 +5,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmpretrain.apis import (
-    BaseInferencer,
-    VisualQuestionAnsweringInferencer,
-)
+from mmpretrain.apis import VisualQuestionAnsweringInferencer
 
 from .inferencer import MiniGPT4Inferencer
 
@@ -59,6 +56,4 @@ class VQAInferencer(MiniGPT4Inferencer, VisualQuestionAnsweringInferencer):
             dict(img=image, question=question)
             for image, question in zip(images, questions, strict=True)
         ]
-        # Not the toolbox's own, which would pair them once more.
-        return BaseInferencer.__call__(self, items, return_datasamples,
-                                       batch_size, **kwargs)
+        return self.answer(items, return_datasamples, batch_size, **kwargs)

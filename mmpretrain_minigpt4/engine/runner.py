@@ -8,6 +8,7 @@ the toolbox's own scripts follow too.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as BaseRunner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -41,6 +43,7 @@ class Runner(BaseRunner):
       sent between them; a model that would not be shared is refused.
     * The toolbox's ``--amp`` gives this package's optimizer wrapper, in
       float16 on a GPU and bfloat16 on a CPU.
+    * Where TensorBoard is installed, the log goes there too.
     * ``activation_checkpointing``, a list of modules, recomputes their
       activations in the backward pass; a list of layers counts as each of
       them: ``['head.llm.model.layers']``.
@@ -63,6 +66,13 @@ class Runner(BaseRunner):
         return wrap(
             model.to(get_device()),
             self.cfg.get('find_unused_parameters', False))
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None
+                         ) -> Visualizer:
+        """Write to TensorBoard too, where it is installed."""
+        if find_spec('tensorboard') is not None:
+            visualizer = with_tensorboard(visualizer)
+        return super().build_visualizer(visualizer)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict
                             ) -> OptimWrapper:
@@ -130,6 +140,24 @@ class Runner(BaseRunner):
             model.init_weights()
         for parameter in trained_parameters(model).values():
             broadcast(parameter.data)
+
+
+def with_tensorboard(visualizer: Visualizer | dict | None
+                     ) -> Visualizer | dict | None:
+    """Add TensorBoard to the backends of a visualizer's config.
+
+    Args:
+        visualizer: The config; anything else is handed on.
+    """
+    if not isinstance(visualizer, Mapping):
+        return visualizer
+    backends = visualizer.get('vis_backends') or []
+    if not isinstance(backends, list) or any(
+            'tensorboard' in str(x.get('type')).lower() for x in backends):
+        return visualizer
+    return dict(
+        visualizer,
+        vis_backends=[*backends, dict(type='TensorboardVisBackend')])
 
 
 def recompute(model: nn.Module, modules: Sequence[str] | str) -> None:

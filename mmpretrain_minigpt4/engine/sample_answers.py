@@ -4,7 +4,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -122,8 +121,7 @@ def draw_grid(images: Sequence[Image.Image], texts: Sequence[str],
     """
     width = images[0].width
     font = ImageFont.load_default(12)
-    letters = max(8, int(width / font.getlength('e')))
-    blocks = [wrap(text, letters) or [''] for text in texts]
+    blocks = [_lines(text, font, width - 8) for text in texts]
     rows = []
     for start in range(0, len(images), columns):
         part = range(start, min(start + columns, len(images)))
@@ -141,6 +139,22 @@ def draw_grid(images: Sequence[Image.Image], texts: Sequence[str],
                                 '\n'.join(blocks[i]), 'black', font)
         y += height
     return grid
+
+
+def _lines(text: str, font: ImageFont.ImageFont, width: int) -> list[str]:
+    """Break a text into lines of at most ``width`` pixels."""
+    lines = ['']
+    for word in text.split():
+        longer = f'{lines[-1]} {word}'.strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        lines.append('')
+        for letter in word:
+            if font.getlength(lines[-1] + letter) > width:
+                lines.append('')
+            lines[-1] += letter
+    return [line for line in lines if line] or ['']
 
 
 def _field(sample: Any, names: Sequence[str]) -> Any:

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Sequence
 
 from mmengine.evaluator import BaseMetric
 
-from ..datasets.shapes.language import (is_failed, question_kind,
-                                        read_description)
+from ..datasets.shapes.language import (
+    is_failed,
+    question_kind,
+    read_description,
+)
 from ..registry import METRICS
 
 

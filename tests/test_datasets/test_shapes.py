@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 
-from mmpretrain_minigpt4.datasets.shapes import (COLORS, PLACES, SHAPES, SIZES,
-                                                 TEST_SEED, draw_scene)
+from mmpretrain_minigpt4.datasets.shapes import (
+    COLORS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    TEST_SEED,
+    draw_scene,
+)
 from mmpretrain_minigpt4.datasets.shapes.dataset import ShapesDataset
-from mmpretrain_minigpt4.datasets.shapes.language import (is_failed,
-                                                          question_kind,
-                                                          read_description)
+from mmpretrain_minigpt4.datasets.shapes.language import (
+    is_failed,
+    question_kind,
+    read_description,
+)
 from mmpretrain_minigpt4.errors import DatasetError
 
 SCENES = [draw_scene(seed) for seed in range(TEST_SEED, TEST_SEED + 300)]
@@ -27,9 +35,9 @@ def test_a_scene_is_what_another_machine_draws():
     scene = draw_scene(0)
     assert scene.caption == 'a yellow cross and a green triangle on white'
     assert scene.description == (
-        'The image shows two shapes. A large yellow cross is in the top '
-        'right. A large green triangle is in the bottom right. The '
-        'background is white.')
+        'The image shows two shapes. In the top right there is a large '
+        'yellow cross. In the bottom right there is a large green triangle. '
+        'The background is white.')
 
 
 def test_the_world_is_as_wide_as_promised():

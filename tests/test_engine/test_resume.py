@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import torch
+from forking import fork
 from mmengine.dataset import DefaultSampler
 from tiny_run import Numbers, TinyModel, build, train
 from torch.utils.data import IterableDataset
@@ -78,7 +79,7 @@ def test_the_signals_are_given_back(tmp_path):
 
 
 def test_a_kill_in_training_goes_on_bit_for_bit(tmp_path, whole):
-    child = os.fork()
+    child = fork()
     if child == 0:
         train(tmp_path, actions={13: send(signal.SIGKILL)})
         os._exit(1)

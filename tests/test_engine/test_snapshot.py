@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forking import fork
 
 from mmpretrain_minigpt4.engine import snapshot
 from mmpretrain_minigpt4.engine.snapshot import (
@@ -47,7 +48,7 @@ def assert_whole(found, least=1):
 
 def in_child(action):
     """Run in a process of its own that shares what is imported."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 99
         try:

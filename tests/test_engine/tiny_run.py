@@ -43,8 +43,10 @@ class TinyModel(BaseModel):
 
     def __init__(self, dropout=0.2):
         super().__init__()
-        self.frozen = torch.nn.Linear(4, 8).requires_grad_(False)
-        self.projector = torch.nn.Linear(8, 3)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.frozen = torch.nn.Linear(4, 8).requires_grad_(False)
+            self.projector = torch.nn.Linear(8, 3)
         self.dropout = torch.nn.Dropout(dropout)
         self.mean = torch.nn.Buffer(torch.zeros(()))
 
@@ -73,7 +75,6 @@ def build(work_dir, *, steps=20, actions=None, model=None, dataset=None,
           **kwargs):
     """A runner; ``runner.losses`` is what it saw."""
     losses = Losses(actions)
-    torch.manual_seed(0)
     ours = 'mmpretrain_minigpt4.'
     optim_wrapper = dict(
         type=ours + 'OptimWrapper',
@@ -125,12 +126,12 @@ def train(work_dir, **kwargs):
 
 
 if __name__ == '__main__':
-    # tiny_run.py WORK_DIR STEPS [resume]: for tests that kill it.
+    # tiny_run.py WORK_DIR STEPS: for tests that end it from outside.
     from mmpretrain_minigpt4.cli.exits import guarded
 
     def main():
-        work_dir, steps, *rest = sys.argv[1:]
-        train(work_dir, steps=int(steps), resume='resume' in rest,
-              hook=dict(interval=1))
+        train(
+            sys.argv[1], steps=int(sys.argv[2]), hook=dict(interval=3),
+            dataset=Numbers(noise=False), loader=dict(num_workers=2))
 
     sys.exit(guarded(main, 'tiny_run'))

@@ -13,8 +13,10 @@ import pytest
 from mmpretrain_minigpt4.apis import CaptionInferencer, VQAInferencer
 from mmpretrain_minigpt4.assets import resolve
 from mmpretrain_minigpt4.datasets.shapes import TEST_SEED, draw_scene
-from mmpretrain_minigpt4.datasets.shapes.language import (is_failed,
-                                                          read_description)
+from mmpretrain_minigpt4.datasets.shapes.language import (
+    is_failed,
+    read_description,
+)
 from mmpretrain_minigpt4.evaluation.shapes import f1, overlap
 
 ROOT = Path(__file__).resolve().parents[2]

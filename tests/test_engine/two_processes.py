@@ -1,0 +1,57 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""What each process of test_distributed.py does."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from tiny_run import Numbers, TinyModel, build
+
+from mmpretrain_minigpt4.cli.exits import guarded
+
+
+def main():
+    folder = Path(sys.argv[1])
+    rank = int(os.environ['RANK'])
+    report = dict(rank=rank)
+
+    # One step of plain gradient descent shows the gradient.
+    model = TinyModel(dropout=0.)
+    runner = build(
+        folder / 'step', steps=1, model=model, launcher='pytorch',
+        dataset=Numbers(noise=False), param_scheduler=None,
+        wrapper=dict(optimizer=dict(type='SGD', lr=1., weight_decay=0.)))
+    runner.train()
+    report['weight'] = model.projector.weight.tolist()
+
+    # A run of both, stopped by a signal that one process gets, and resumed.
+    def stop():
+        if rank == 1:
+            os.kill(os.getpid(), 15)
+
+    options = dict(launcher='pytorch', steps=12)
+    whole = build(folder / 'whole', **options)
+    whole.train()
+    cut = build(folder / 'cut', actions={6: stop}, **options)
+    try:
+        cut.train()
+    except SystemExit as end:
+        report['code'] = end.code
+    resumed = build(folder / 'cut', resume=True, **options)
+    resumed.train()
+    report['whole'] = whole.losses.values
+    report['cut'] = cut.losses.values + resumed.losses.values
+    (folder / f'rank{rank}.json').write_text(json.dumps(report))
+
+    # And a process that dies.
+    def die():
+        if rank == 1:
+            os.write(2, b'process 1 dies\n')
+            os._exit(7)
+
+    build(folder / 'dead', actions={3: die}, **options).train()
+
+
+sys.exit(guarded(main, 'two_processes'))
