@@ -203,4 +203,6 @@ def is_own_model(model: Any) -> bool:
 
 
 def _is_ours(info: Any) -> bool:
-    return Path(info.filepath).is_relative_to(root())
+    # Not the root alone: an environment inside the checkout, `.venv`, holds
+    # the toolbox's own files.
+    return Path(info.filepath).is_relative_to(root() / 'configs')

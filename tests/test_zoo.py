@@ -160,3 +160,16 @@ def test_the_model_index_names_the_metafile():
     index = yaml.safe_load((zoo.root() / 'model-index.yml').read_text())
     assert index == dict(Import=['configs/minigpt4/metafile.yml'])
     assert (zoo.root() / index['Import'][0]).is_file()
+
+
+def test_an_environment_inside_the_checkout_does_not_hide_our_models():
+    # As README has it: the toolbox then lies below the checkout's root.
+    from types import SimpleNamespace
+
+    seen = []
+    toolbox = zoo.root() / '.venv/lib/mmpretrain/.mim/configs/x/metafile.yml'
+    hub = SimpleNamespace(
+        _models_dict={'x': SimpleNamespace(filepath=str(toolbox))},
+        register_model_index=lambda index, config_prefix: seen.append(index))
+    zoo.register(hub)
+    assert seen == [zoo.root() / 'model-index.yml']

@@ -128,3 +128,14 @@ def test_memory_stays_flat_over_a_thousand_scenes(caption):
                  for i in range(50)], batch_size=50)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after < 1.1 * before
+
+
+@pytest.mark.slow
+def test_the_script_that_rebuilds_it_runs_through(tmp_path):
+    done = subprocess.run([
+        sys.executable, 'tools/make_tiny_twin.py', '--quick', '--work-dir',
+        str(tmp_path / 'twin')
+    ], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert '| 4 test scenes, greedy, percent |' in done.stdout
+    assert (tmp_path / 'twin' / 'projection.safetensors').is_file()
