@@ -27,9 +27,10 @@ train_dataloader = dict(
         num_scenes=51_200,
         content='caption',
         pipeline={{_base_.train_pipeline}}))
-train_cfg = dict(type='mmengine.IterBasedTrainLoop', max_iters=800)
+runner_type = 'mmpretrain_minigpt4.Runner'
+train_cfg = dict(type='mmpretrain_minigpt4.TrainLoop', max_iters=800)
 optim_wrapper = dict(
-    type='mmengine.OptimWrapper',
+    type='mmpretrain_minigpt4.OptimWrapper',
     optimizer=dict(
         type='AdamW', lr=3e-3, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(bias_decay_mult=0.))
@@ -53,4 +54,7 @@ randomness = dict(seed=42)
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(
-        _delete_=True, type='mmpretrain_minigpt4.SaveTrainedHook'))
+        _delete_=True,
+        type='mmpretrain_minigpt4.TrainingCheckpointHook',
+        interval=200))
+custom_hooks = [dict(type='mmpretrain_minigpt4.SaveTrainedHook')]
