@@ -8,6 +8,9 @@ import pytest
 import torch
 from tiny_llm import LLAMA, write_tokenizer
 
+from mmpretrain_minigpt4.models.heads import VicunaHead
+from mmpretrain_minigpt4.registry import MODELS
+
 
 @pytest.fixture(scope='session')
 def llm_folder(tmp_path_factory):
@@ -62,3 +65,27 @@ def tiny(llm_folder):
             type=ours + 'VicunaHead',
             llm=str(llm_folder),
             generation=dict(max_new_tokens=10)))
+
+
+@pytest.fixture
+def model(tiny):
+    torch.manual_seed(0)
+    return MODELS.build(tiny)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(
+        2, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope='module')
+def head(llm_folder):
+    return VicunaHead(
+        llm=str(llm_folder), generation=dict(max_new_tokens=8))
+
+
+@pytest.fixture(scope='module')
+def visual():
+    """Visual tokens of four images, three each."""
+    return torch.randn(4, 3, 32, generator=torch.Generator().manual_seed(3))
