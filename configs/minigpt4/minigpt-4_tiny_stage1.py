@@ -19,6 +19,8 @@ model = dict(
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
+    # The toolbox's own script would ask for them, which needs workers.
+    persistent_workers=False,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
