@@ -7,6 +7,7 @@ toolbox's registry is not. What is built through them (each part of a model)
 has its settings checked first, so that a slip of the pen is named.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -37,7 +38,7 @@ def check_settings(cfg: Mapping, cls: type) -> None:
     """Refuse a setting that a class does not have, and name near ones.
 
     Args:
-        cfg: A config with a ``type``.
+        cfg: A config, with its ``type`` or without.
         cls: The class that the type stands for.
 
     Raises:
@@ -54,6 +55,23 @@ def check_settings(cfg: Mapping, cls: type) -> None:
         raise ConfigError(
             f'{cls.__name__} has no setting "{key}"{hint}. It has '
             f'{", ".join(arguments)}.')
+
+
+def checks_settings(cls: type) -> type:
+    """Let a class check its settings itself, whichever registry builds it.
+
+    A model is built through the toolbox's registry, which only says that an
+    argument was not expected.
+    """
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        check_settings(kwargs, type(self))
+        init(self, *args, **kwargs)
+
+    cls.__init__ = __init__
+    return cls
 
 
 def _checking(build: Callable) -> Callable:

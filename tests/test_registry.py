@@ -52,3 +52,12 @@ def test_a_slip_in_a_parts_config_names_near_settings():
 def test_a_setting_that_is_like_no_other_gets_the_list_of_all():
     with pytest.raises(ConfigError, match='It has num_patches, init_cfg'):
         registry.MODELS.build(dict(type='PatchMerger', xyzzy=1))
+
+
+@pytest.mark.parametrize('root', [
+    mmengine.registry.MODELS, mmpretrain.registry.MODELS, registry.MODELS
+])
+def test_a_slip_in_the_models_own_config_is_named_by_every_registry(root):
+    cfg = dict(type='mmpretrain_minigpt4.MiniGPT4', freez=())
+    with pytest.raises(ConfigError, match='"freez"; near ones: freeze'):
+        root.build(cfg)

@@ -17,13 +17,14 @@ from mmengine.model import BaseModel
 
 from .. import weights
 from ..errors import ConfigError
-from ..registry import MODELS
+from ..registry import MODELS, checks_settings
 from .dtypes import compute_dtype
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
 
 
 @MODELS.register_module()
+@checks_settings
 class MiniGPT4(BaseModel):
     """Builds its parts from config, freezes them, and hands tensors on.
 
