@@ -7,6 +7,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmpretrain_minigpt4.errors import PromptError
+from mmpretrain_minigpt4.models.heads.scoring import rate_candidates
 from mmpretrain_minigpt4.registry import MODELS
 
 CANDIDATES = ['red', 'a dog is here', 'Is']
@@ -50,6 +51,23 @@ def test_scores_are_mean_log_probabilities_of_the_candidates(model):
         chances = logits.log_softmax(-1)[len(ids) - 1:-1]
         wanted = chances[range(len(answer)), answer].mean()
         assert score == pytest.approx(wanted.item(), abs=1e-4)
+
+
+def test_an_answer_is_greedy_only_if_each_of_its_tokens_is_likeliest(model):
+    favoured = model.head.tokenizer.encode('a a')
+    assert len(set(favoured)) == 1
+
+    def favour(module, inputs, logits):
+        logits[..., favoured[0]] += 100
+        return logits
+
+    model.head.llm.get_output_embeddings().register_forward_hook(favour)
+    feats = model.extract_feat(torch.randn(1, 3, 28, 28))
+    asked = ask(['a', 'a a a', 'a dog', 'dog a', 'red'])
+    scores, = rate_candidates(model.head, list(feats.unsqueeze(1)), [asked])
+    assert [score.greedy for score in scores] == [
+        True, True, False, False, False]
+    assert scores[0].mean == pytest.approx(0, abs=1e-3)
 
 
 def test_an_empty_candidate_is_refused(model):

@@ -9,6 +9,7 @@ language model, K candidates, T tokens of the longest row, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -16,7 +17,16 @@ from ...errors import PromptError
 from .rows import IGNORED, make_row
 
 
-@torch.no_grad()
+class Score(NamedTuple):
+    """How likely one answer is.
+
+    ``mean`` is the mean log-probability of its tokens; ``greedy`` says
+    whether each of them is the likeliest where it stands.
+    """
+    mean: float
+    greedy: bool
+
+
 def score_candidates(head, visual: Sequence[torch.Tensor],
                      data_samples: Sequence) -> list[list[float] | None]:
     """Score the ``candidates`` of each sample that has any.
@@ -35,12 +45,22 @@ def score_candidates(head, visual: Sequence[torch.Tensor],
         PromptError: If a candidate is empty, or too long.
     """
     return [
+        None if of_each is None else [score.mean for score in of_each]
+        for of_each in rate_candidates(head, visual, data_samples)
+    ]
+
+
+@torch.no_grad()
+def rate_candidates(head, visual: Sequence[torch.Tensor],
+                    data_samples: Sequence) -> list[list[Score] | None]:
+    """As :func:`score_candidates`, but each with whether it is greedy."""
+    return [
         _score(head, tokens, sample) if sample.get('candidates') else None
         for tokens, sample in zip(visual, data_samples, strict=True)
     ]
 
 
-def _score(head, tokens: torch.Tensor, sample) -> list[float]:
+def _score(head, tokens: torch.Tensor, sample) -> list[Score]:
     prompt, _ = head.prompt_ids(sample, tokens)
     rows, longest = [], 0
     for text in sample.get('candidates'):
@@ -62,5 +82,10 @@ def _score(head, tokens: torch.Tensor, sample) -> list[float]:
     labels = labels[:, -keep + 1:]
     mask = labels != IGNORED
     chosen = chances.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    likeliest = (chances.argmax(-1) == labels) | ~mask
     # float[K, keep - 1] -> float[K]
-    return ((chosen * mask).sum(1) / mask.sum(1)).tolist()
+    means = (chosen * mask).sum(1) / mask.sum(1)
+    return [
+        Score(*each) for each in zip(
+            means.tolist(), likeliest.all(1).tolist(), strict=True)
+    ]
