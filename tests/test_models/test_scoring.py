@@ -54,7 +54,7 @@ def test_scores_are_mean_log_probabilities_of_the_candidates(model):
 
 
 def test_an_answer_is_greedy_only_if_each_of_its_tokens_is_likeliest(model):
-    favoured = model.head.tokenizer.encode('a a')
+    favoured = model.head.tokenizer.encode('red red')
     assert len(set(favoured)) == 1
 
     def favour(module, inputs, logits):
@@ -63,7 +63,7 @@ def test_an_answer_is_greedy_only_if_each_of_its_tokens_is_likeliest(model):
 
     model.head.llm.get_output_embeddings().register_forward_hook(favour)
     feats = model.extract_feat(torch.randn(1, 3, 28, 28))
-    asked = ask(['a', 'a a a', 'a dog', 'dog a', 'red'])
+    asked = ask(['red', 'red red', 'red dog', 'dog red', 'Is'])
     scores, = rate_candidates(model.head, list(feats.unsqueeze(1)), [asked])
     assert [score.greedy for score in scores] == [
         True, True, False, False, False]
