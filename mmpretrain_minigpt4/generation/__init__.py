@@ -1,12 +1,15 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding: options, where an answer ends, and the loop over tokens."""
+"""Decoding: options, where an answer ends, and the engine over tokens."""
 
-from .decode import decode, row_limit
+from .decode import answer_all, answer_stream, decode
+from .engine import Engine, EngineSettings, Event, Request, row_limit
 from .options import CHAT_OPTIONS, GenerationOptions
+from .prompt import Prompt
 from .stopping import Answer, StopMatcher, TextStream
 
 __all__ = [
-    'CHAT_OPTIONS', 'Answer', 'GenerationOptions', 'StopMatcher',
-    'TextStream', 'decode', 'row_limit'
+    'CHAT_OPTIONS', 'Answer', 'Engine', 'EngineSettings', 'Event',
+    'GenerationOptions', 'Prompt', 'Request', 'StopMatcher', 'TextStream',
+    'answer_all', 'answer_stream', 'decode', 'row_limit'
 ]

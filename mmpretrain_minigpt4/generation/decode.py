@@ -1,20 +1,19 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding a batch of prompts, given as embeddings, into answers.
+"""Decoding a list of prompts into a list of answers.
 
 Legend: B prompts, T tokens of the longest prompt, E width of the LLM.
 """
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from ..errors import PromptError
+from .engine import Engine, EngineSettings, Event, Request
 from .options import GenerationOptions
+from .prompt import Prompt
 from .stopping import Answer, StopMatcher
 
 
@@ -23,8 +22,9 @@ def decode(llm: torch.nn.Module,
            attention_mask: torch.Tensor,
            options: GenerationOptions,
            matcher: StopMatcher,
-           context: int | None = None) -> list[Answer]:
-    """Generate one answer for each row of a left-padded batch.
+           context: int | None = None,
+           settings: EngineSettings | None = None) -> list[Answer]:
+    """Generate one answer for each row of a padded batch.
 
     Rows end one by one, and every row has its own room in the context, so a
     row's greedy answer does not depend on its neighbours. The model's own
@@ -32,104 +32,73 @@ def decode(llm: torch.nn.Module,
 
     Args:
         llm: A causal language model of transformers.
-        inputs_embeds: float[B, T, E], left-padded.
+        inputs_embeds: float[B, T, E].
         attention_mask: int[B, T], 0 on padding.
         options: How to decode.
         matcher: What ends a row.
         context: How many tokens, prompt and answer, the model can hold.
+        settings: How the engine works; no choice changes a text.
 
     Raises:
         PromptError: If a prompt leaves no room for an answer.
     """
-    limits = [
-        row_limit(int(length), options, context)
-        for length in attention_mask.sum(1)
+    prompts = [
+        Prompt(row[kept.bool()])
+        for row, kept in zip(inputs_embeds, attention_mask, strict=True)
     ]
-    config = _hf_config(llm, options, max(limits), matcher)
-    with torch.no_grad(), warnings.catch_warnings(), _seeded(
-            options, inputs_embeds.device):
-        # That penalties see only what was generated is documented.
-        warnings.filterwarnings('ignore', 'Passing .* with `inputs_embeds`')
-        tokens = llm.generate(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            generation_config=config,
-            stopping_criteria=[_RowStops(matcher, limits)])
-    return [
-        matcher.answer(row, limit)
-        for row, limit in zip(tokens.tolist(), limits, strict=True)
-    ]
+    return answer_all(
+        llm, [Request(prompt, options, matcher) for prompt in prompts],
+        context, settings)
 
 
-def row_limit(length: int, options: GenerationOptions,
-              context: int | None) -> int:
-    """How many tokens may follow a prompt of ``length`` tokens."""
-    if context is None:
-        return options.max_new_tokens
-    if length >= context:
-        raise PromptError(
-            f'The prompt has {length:,} tokens with its images; the language '
-            f'model holds {context:,} of prompt and answer together. Shorten '
-            'the text or send fewer images.')
-    return min(options.max_new_tokens, context - length)
+def answer_all(llm: torch.nn.Module,
+               requests: Sequence[Request],
+               context: int | None = None,
+               settings: EngineSettings | None = None) -> list[Answer]:
+    """Answer requests, in their order; their tags are not looked at.
+
+    Args:
+        llm: A causal language model of transformers.
+        requests: All with the same number of beams.
+        context: How many tokens, prompt and answer, the model can hold.
+        settings: How the engine works.
+    """
+    answers: list[Answer] = [None] * len(requests)
+    numbered = (request._replace(tag=i)
+                for i, request in enumerate(requests))
+    for event in answer_stream(llm, numbered, context, settings,
+                               len(requests)):
+        if event.answer is not None:
+            answers[event.tag] = event.answer
+    return answers
 
 
-class _RowStops:
-    """Tells transformers, row by row, which rows have ended."""
+def answer_stream(llm: torch.nn.Module,
+                  requests: Iterable[Request],
+                  context: int | None = None,
+                  settings: EngineSettings | None = None,
+                  most: int | None = None) -> Iterator[Event]:
+    """Answer requests as they come; answers come as they are done.
 
-    def __init__(self, matcher: StopMatcher, limits: Sequence[int]) -> None:
-        self.matcher = matcher
-        self.limits = limits
-
-    def __call__(self, input_ids: torch.Tensor, scores,
-                 **kwargs) -> torch.Tensor:
-        # Beam search shows several candidates for each prompt in a row.
-        length = input_ids.shape[1]
-        copies = max(1, input_ids.shape[0] // len(self.limits))
-        window = input_ids[:, -self.matcher.window:].tolist()
-        done = [
-            length >= self.limits[min(i // copies,
-                                      len(self.limits) - 1)]
-            or self.matcher.ends(row) for i, row in enumerate(window)
-        ]
-        return torch.tensor(done, device=input_ids.device)
-
-
-def _hf_config(llm, options: GenerationOptions, max_new_tokens: int,
-               matcher: StopMatcher):
-    from transformers import GenerationConfig
-    end_ids = sorted(matcher.end_ids)
-    config = GenerationConfig()
-    # transformers fills what is None from the model's own settings; naming
-    # every default keeps a folder's sampling settings out.
-    defaults = config._get_default_generation_params()
-    for key in ('max_length', 'min_length'):  # for prompts of tokens only
-        defaults.pop(key, None)
-    config.update(**defaults)
-    config.update(
-        max_new_tokens=max_new_tokens,
-        num_beams=options.num_beams,
-        do_sample=options.do_sample,
-        repetition_penalty=options.repetition_penalty,
-        length_penalty=options.length_penalty,
-        no_repeat_ngram_size=options.no_repeat_ngram_size,
-        use_cache=True,
-        eos_token_id=end_ids or None,
-        pad_token_id=end_ids[0] if end_ids else 0)
-    if options.do_sample:
-        config.update(
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k)
-    return config
-
-
-@contextlib.contextmanager
-def _seeded(options: GenerationOptions, device: torch.device):
-    if not options.do_sample or options.seed is None:
-        yield
+    Args:
+        llm: A causal language model of transformers.
+        requests: All with the same number of beams; taken lazily.
+        context: How many tokens, prompt and answer, the model can hold.
+        settings: How the engine works.
+        most: The number of requests, where it is known.
+    """
+    source = iter(requests)
+    first = next(source, None)
+    if first is None:
         return
-    devices = [device] if device.type == 'cuda' else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(options.seed)
-        yield
+    settings = settings or EngineSettings()
+    slots = settings.slots_on(llm.get_input_embeddings().weight.device)
+    if most is not None:
+        slots = min(slots, most)
+
+    def all_of_them() -> Iterator[Request]:
+        yield first
+        yield from source
+
+    engine = Engine(llm, slots, first.options.num_beams, context, settings)
+    yield from engine.run(all_of_them())

@@ -45,6 +45,8 @@ class GenerationOptions:
         seed: Draw with this seed (any integer, taken modulo 2**63), leaving
             the global random state as it was. None draws from that state.
         stops: More texts that end an answer, at most 64.
+        logprobs: Give the log-probability of each token, as the model sees
+            it before penalties and temperature; with one beam only.
 
     Raises:
         GenerationError: If a value has no meaning.
@@ -60,6 +62,7 @@ class GenerationOptions:
     no_repeat_ngram_size: int = 0
     seed: int | None = None
     stops: tuple[str, ...] = ()
+    logprobs: bool = False
 
     def __post_init__(self) -> None:
 
@@ -72,9 +75,10 @@ class GenerationOptions:
         put('no_repeat_ngram_size', _integer(self, 'no_repeat_ngram_size', 0))
         if self.seed is not None:
             put('seed', _integer(self, 'seed') % 2**63)
-        if not isinstance(self.do_sample, bool):
-            raise GenerationError('do_sample must be True or False, not '
-                                  f'{self.do_sample!r}.')
+        for key in ('do_sample', 'logprobs'):
+            if not isinstance(getattr(self, key), bool):
+                raise GenerationError(f'{key} must be True or False, not '
+                                      f'{getattr(self, key)!r}.')
         put('temperature', _number(self, 'temperature', 0, 100))
         put('top_p', _number(self, 'top_p', 0, 1, above=True))
         put('repetition_penalty',

@@ -20,11 +20,13 @@ class Answer(NamedTuple):
 
     ``token_ids`` are the tokens that were generated, up to and with what
     ended them; ``text`` is without the stop text; ``finish`` is ``stop``
-    (a stop text or the end token) or ``length``.
+    (a stop text or the end token), ``length`` or ``cancelled``; ``logprobs``
+    are the log-probabilities of the tokens, where they were asked for.
     """
     token_ids: list[int]
     text: str
     finish: str
+    logprobs: tuple[float, ...] | None = None
 
 
 class StopMatcher:

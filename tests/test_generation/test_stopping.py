@@ -33,11 +33,11 @@ def test_every_spelling_stops_and_none_is_printed(matcher, ending):
 
 def test_the_end_token_stops(matcher):
     answer = matcher.answer([RED, 0, 0, 0])
-    assert answer == ([RED, 0], 'red', 'stop')
+    assert answer[:3] == ([RED, 0], 'red', 'stop')
 
 
 def test_half_a_stop_text_at_the_length_limit_is_not_printed(matcher):
-    assert matcher.answer([RED, TWO]) == ([RED, TWO], 'red', 'length')
+    assert matcher.answer([RED, TWO])[:3] == ([RED, TWO], 'red', 'length')
     assert matcher.answer([RED, TWO, SHARP], limit=2).text == 'red'
 
 
@@ -52,7 +52,7 @@ def test_several_stop_texts_end_at_the_first():
 
 def test_padding_and_unknown_ids_stand_for_nothing(matcher):
     assert matcher.answer([RED, 99, -1]).text == 'red'
-    assert matcher.answer([]) == ([], '', 'length')
+    assert matcher.answer([])[:3] == ([], '', 'length')
 
 
 def test_without_stop_texts_only_the_end_token_stops():

@@ -1,0 +1,163 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""The forward pass of LLaMA-like models over a preallocated cache.
+
+The weights stay in the modules of transformers, which may be plain,
+prepacked, quantised or adapted; only the way through them is our own. It
+spares most of what a step costs in Python there.
+
+Legend: B rows, T new tokens a row, N entries seen, E width of the model, H
+heads, K key-value heads, D width of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from .cache import KVCache
+
+# Models of these classes are built alike.
+FAMILY = ('LlamaForCausalLM', 'MistralForCausalLM', 'Qwen2ForCausalLM')
+# Rotary positions whose angles do not depend on the length of the text.
+FIXED_ROTARY = ('default', 'linear', 'llama3', 'yarn')
+
+
+class Placement(NamedTuple):
+    """Where new tokens stand and what they see.
+
+    ``rows`` are B neighbouring slots; ``entries`` as of
+    :meth:`KVCache.write`; ``positions`` int[B, T]; ``stop`` is N; ``bias``
+    is float[B, 1, T, N], minus infinity where a token may not look, or None
+    where it sees everything; ``causal`` says that each new token sees itself
+    and the new tokens before it, and that there is nothing older.
+    """
+    rows: slice
+    entries: torch.Tensor | int
+    positions: torch.Tensor
+    stop: int
+    bias: torch.Tensor | None
+    causal: bool = False
+
+
+class Llama:
+    """Runs a LLaMA-like model of transformers.
+
+    Args:
+        llm: A model that :meth:`fits`.
+    """
+
+    def __init__(self, llm: torch.nn.Module) -> None:
+        base = llm.model
+        config = llm.config
+        self.embed = llm.get_input_embeddings()
+        self.lm_head = llm.lm_head
+        self.layers = base.layers
+        self.norm = base.norm
+        self.rotary = base.rotary_emb
+        self.num_layers = config.num_hidden_layers
+        self.num_heads = config.num_attention_heads
+        self.num_kv_heads = getattr(config, 'num_key_value_heads',
+                                    None) or self.num_heads
+        self.head_dims = getattr(
+            config, 'head_dim', None) or config.hidden_size // self.num_heads
+        self._angles = None
+
+    @staticmethod
+    def fits(llm: torch.nn.Module) -> bool:
+        """Whether a model is built as this class expects."""
+        if type(llm).__name__ not in FAMILY:
+            return False
+        config = llm.config
+        layers = getattr(config, 'layer_types', None) or []
+        rotary = getattr(llm.model, 'rotary_emb', None)
+        return (getattr(config, 'hidden_act', None) == 'silu'
+                and all(kind == 'full_attention' for kind in layers)
+                and (bool(layers)
+                     or getattr(config, 'sliding_window', None) is None)
+                and getattr(rotary, 'rope_type', None) in FIXED_ROTARY)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.embed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that it computes in."""
+        return self.norm.weight.dtype
+
+    def new_cache(self, num_slots: int) -> KVCache:
+        """An empty cache of the model's own shape."""
+        return KVCache(self.num_layers, num_slots, self.num_kv_heads,
+                       self.head_dims, self.dtype, self.device)
+
+    def __call__(self, embeds: torch.Tensor, cache: KVCache,
+                 place: Placement) -> torch.Tensor:
+        """Read new tokens, and keep their keys and values.
+
+        Args:
+            embeds: float[B, T, E].
+            cache: Has room for the new entries.
+            place: Where they go.
+
+        Returns:
+            float[B, T, E], what the head is to read.
+        """
+        size, width, _ = embeds.shape
+        cos, sin = self._turns(place.positions)
+        x = embeds.to(self.dtype)
+        groups = self.num_heads != self.num_kv_heads
+        for index, layer in enumerate(self.layers):
+            attention, mlp = layer.self_attn, layer.mlp
+            h = _rms_norm(x, layer.input_layernorm)
+            # float[B, T, H * D] -> float[B, T, H, D]
+            q = attention.q_proj(h).view(size, width, -1, self.head_dims)
+            k = attention.k_proj(h).view(size, width, -1, self.head_dims)
+            v = attention.v_proj(h).view(size, width, -1, self.head_dims)
+            cache.write(index, place.rows, place.entries,
+                        _rotate(k, cos, sin), v)
+            keys, values = cache.read(index, place.rows, place.stop)
+            # float[B, H, T, D]
+            h = F.scaled_dot_product_attention(
+                _rotate(q, cos, sin).transpose(1, 2),
+                keys,
+                values,
+                attn_mask=place.bias,
+                is_causal=place.causal,
+                enable_gqa=groups)
+            # float[B, H, T, D] -> float[B, T, H * D]
+            x = x + attention.o_proj(h.transpose(1, 2).flatten(2))
+            h = _rms_norm(x, layer.post_attention_layernorm)
+            x = x + mlp.down_proj(F.silu(mlp.gate_proj(h)) * mlp.up_proj(h))
+        return _rms_norm(x, self.norm)
+
+    def _turns(self, positions: torch.Tensor
+               ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines at positions, float[B, T, 1, D] each."""
+        known = 0 if self._angles is None else self._angles[0].shape[0]
+        # On a GPU the largest position would have to be waited for, so the
+        # table covers the whole context there.
+        largest = (int(positions.max()) + 1 if positions.device.type == 'cpu'
+                   else self.rotary.config.max_position_embeddings)
+        if largest > known:
+            whole = torch.arange(
+                max(largest, 2 * known, 256), device=self.device)
+            cos, sin = self.rotary(
+                torch.empty(0, dtype=self.dtype, device=self.device),
+                whole.unsqueeze(0))
+            self._angles = cos[0], sin[0]  # float[C, D]
+        return tuple(table[positions].unsqueeze(2) for table in self._angles)
+
+
+def _rms_norm(x: torch.Tensor, norm: torch.nn.Module) -> torch.Tensor:
+    return F.rms_norm(x, (x.shape[-1], ), norm.weight, norm.variance_epsilon)
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+            ) -> torch.Tensor:
+    """Turn pairs (i, i + D / 2) of each head by their angles."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
