@@ -31,6 +31,10 @@ class ConfigError(MiniGPT4Error, ValueError):
     """A config value does not fit the part that it configures."""
 
 
+class FeatureCacheError(ConfigError):
+    """Cached features are missing, damaged or not those of the config."""
+
+
 class DatasetError(MiniGPT4Error, ValueError):
     """A data set is missing, misplaced or not of its stated format."""
 
@@ -44,6 +48,10 @@ class MissingWeightsError(MiniGPT4Error, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ''
+
+
+class BenchmarkError(MiniGPT4Error, RuntimeError):
+    """A measurement cannot be made, or would say nothing."""
 
 
 class TrainingError(MiniGPT4Error, RuntimeError):

@@ -1,0 +1,122 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Our model and the peer with the same random weights.
+
+The peer P1 is transformers' ``Blip2ForConditionalGeneration`` around a LLaMA:
+the same graph, and what a user would take today. Its weights are moved from
+ours by the key table of the Hugging Face layout, the one that loads such
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from ..checkpoints.convert import rename
+from ..checkpoints.layouts import DROP, LAYOUTS
+from ..errors import ConfigError
+from ..models.dtypes import DTYPES
+from .dims import Dims, blip2_config, our_config
+
+HUGGING_FACE = next(x for x in LAYOUTS if x.name == 'Hugging Face')
+
+
+def build_ours(dims: Dims, dtype: str, device: torch.device, seed: int = 0,
+               **head) -> torch.nn.Module:
+    """Our model with random weights that nothing ends.
+
+    Args:
+        dims: The size.
+        dtype: Type of the frozen parts.
+        device: Where it is built, and stays.
+        seed: Of the weights.
+        head: More settings of the head.
+    """
+    from mmpretrain.registry import MODELS
+    # On a GPU every tensor is made there: the CPU never holds the model.
+    with seeded(seed, device), device:
+        model = MODELS.build(our_config(dims, dtype, **head))
+        _enliven(model)
+    # The tokenizer's own end token must not end an answer either.
+    model.head.end_ids = ()
+    return model.to(device).eval()
+
+
+def build_peer(ours: torch.nn.Module, dims: Dims, dtype: str,
+               device: torch.device) -> torch.nn.Module:
+    """P1 with the weights of our model.
+
+    All of it computes in ``dtype``; transformers would keep the Q-Former of
+    a checkpoint in float32, which is slower.
+
+    Args:
+        ours: A model as it was built, before its first call.
+        dims: Its size.
+        dtype: Of all its parts.
+        device: Where it is built.
+
+    Raises:
+        ConfigError: If a tensor of the peer finds no partner.
+    """
+    from transformers import AutoModelForImageTextToText, GenerationConfig
+    with seeded(0, device), device:
+        peer = AutoModelForImageTextToText.from_config(
+            blip2_config(dims),
+            dtype=DTYPES[dtype],
+            attn_implementation='sdpa')
+    move_weights(ours, peer)
+    peer.vision_model.post_layernorm.eps = ours.backbone.ln_vision.eps
+    for model in (peer, peer.language_model):
+        # Nothing of a default that samples, stops or limits.
+        model.generation_config = GenerationConfig(
+            eos_token_id=None, pad_token_id=0, do_sample=False)
+    return peer.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def move_weights(ours: torch.nn.Module, peer: torch.nn.Module) -> None:
+    """Copy our weights into the peer, tensor by tensor.
+
+    Raises:
+        ConfigError: If a tensor finds no partner of its shape.
+    """
+    tensors = ours.state_dict()
+    for key, tensor in peer.state_dict().items():
+        native = rename(key, HUGGING_FACE)
+        if native and native.endswith('.attn.qkv.bias'):
+            stem = native.removesuffix('qkv.bias')
+            q, v = tensors[stem + 'q_bias'], tensors[stem + 'v_bias']
+            found = torch.cat((q, torch.zeros_like(q), v))  # [3D]
+        elif native in (None, DROP) or native not in tensors:
+            raise ConfigError(f'The peer has a tensor {key!r} that is not '
+                              'in our model.')
+        else:
+            found = tensors[native]
+        if found.shape != tensor.shape:
+            raise ConfigError(
+                f'{key!r} is {list(tensor.shape)} in the peer and '
+                f'{list(found.shape)} in our model.')
+        tensor.copy_(found)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed, and leave the global random state as it was."""
+    with torch.random.fork_rng(
+            devices=[device] if device.type == 'cuda' else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def _enliven(model: torch.nn.Module) -> None:
+    """Disturb what begins as zeros or ones.
+
+    A bias of zeros would hide a bias that was moved to the wrong place.
+    """
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter += 0.02 * torch.randn_like(parameter)
