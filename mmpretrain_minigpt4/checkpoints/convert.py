@@ -117,12 +117,13 @@ def unwrap(content: object, name: str) -> dict[str, Tensor]:
 
 
 def _refuse_lora(keys: list[str], name: str) -> None:
-    lora = [key for key in keys if 'lora_' in key]
+    lora = [key for key in keys
+            if 'lora_' in key and not key.startswith('head.llm.')]
     if lora:
         raise CheckpointError(
             f'{name} holds {len(lora)} LoRA tensors, {lora[0]!r} for one: '
-            'MiniGPT-v2 fine-tunes its language model with LoRA, and LoRA '
-            'adapters are not supported here. Merge them into the language '
+            'MiniGPT-v2 fine-tunes its language model with LoRA, and only '
+            'LoRA that was trained here is read. Merge them into the language '
             "model's own folder, save that, and give a file without them.")
 
 

@@ -16,9 +16,10 @@ from .reading import read_state_dict
 from .report import LoadReport
 
 # Parts that a model may lack as a whole: the Llama-2 variant has no Q-Former
-# but takes ln_vision out of the same BLIP-2 file, and a vision-only model has
-# no language model.
-OPTIONAL_PARTS = ('neck.', 'head.llm.')
+# but takes ln_vision out of the same BLIP-2 file, a vision-only model has no
+# projection and no language model, and one that trains from cached features
+# has no eye.
+OPTIONAL_PARTS = ('backbone.', 'neck.', 'projector.', 'head.llm.')
 
 
 def merge_files(

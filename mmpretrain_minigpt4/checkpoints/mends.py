@@ -37,7 +37,8 @@ HOLDERS = {
 
 def mends(report: LoadReport, model_keys: set[str]) -> list[str]:
     """A sentence for each likely cause of what a report found."""
-    return (_shape_mends(report) + _block_mends(report, model_keys)
+    return (_shape_mends(report) + _lora_mends(report)
+            + _block_mends(report, model_keys)
             + _missing_mends(report, model_keys))
 
 
@@ -74,6 +75,22 @@ def _shape_mends(report: LoadReport) -> list[str]:
                 'The language model in the file has [words, width] '
                 f'{list(got)} and this one {list(wanted)}: they are not the '
                 'same model.')
+    return lines
+
+
+def _lora_mends(report: LoadReport) -> list[str]:
+    lines = []
+    if any('.lora_' in key for key in report.unexpected):
+        lines.append(
+            'The file holds LoRA weights for layers that have none in this '
+            'model: give model.lora the settings of the training (r, alpha, '
+            'target_modules), or merge them into the language model by '
+            '`minigpt4 merge-lora`.')
+    for key, got, _ in report.wrong_shapes:
+        if '.lora_A.' in key:
+            lines.append(f'The LoRA in the file has rank {got[0]}: set '
+                         f'model.lora.r={got[0]}.')
+            break
     return lines
 
 

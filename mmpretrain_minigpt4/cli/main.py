@@ -51,6 +51,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == 'data':
         from . import data
         return getattr(data, args.job)(args)
+    if args.command in ('cache-features', 'merge-lora'):
+        from . import cache, merge
+        job = args.command.replace('-', '_')
+        return getattr(cache if 'cache' in job else merge, job)(args)
     from . import describe
     return getattr(describe, args.command)(args)
 
@@ -96,8 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
     models.add_argument(
         '--json', action='store_true', help='one JSON object a line')
 
+    from . import cache, merge
     from .data import add_parser
     add_parser(commands, EXIT_CODES)
+    cache.add_parser(commands, EXIT_CODES)
+    merge.add_parser(commands, EXIT_CODES)
 
     # Dispatched before this parser sees them; listed for the help.
     for name in ('train', 'test'):

@@ -159,6 +159,8 @@ class EachImage(BaseTransform):
             size, for instance ``LoadImage`` and ``Resize``.
     """
 
+    reads_image = True
+
     def __init__(self, transforms: list) -> None:
         self.transforms = Compose(list(transforms))
 

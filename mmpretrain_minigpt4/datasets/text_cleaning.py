@@ -47,6 +47,8 @@ class CleanCaption(BaseTransform):
         ConfigError: If ``max_words`` is below 1.
     """
 
+    reads_image = False
+
     def __init__(self, keys: Sequence[str] = ('gt_caption', ),
                  max_words: int = 50) -> None:
         if max_words < 1:

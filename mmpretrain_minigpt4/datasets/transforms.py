@@ -32,6 +32,8 @@ class LoadImage(BaseTransform):
             :class:`~mmpretrain_minigpt4.images.ImageLimits`.
     """
 
+    reads_image = True
+
     def __init__(self, array_order: str = 'bgr',
                  limits: dict | None = None) -> None:
         self.array_order = array_order

@@ -6,6 +6,7 @@ A config chooses it by ``runner_type = 'mmpretrain_minigpt4.Runner'``, which
 the toolbox's own scripts follow too.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import broadcast, is_distributed
 from mmengine.model import is_model_wrapper
@@ -24,6 +26,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import ConfigError
+from ..features.pipeline import look_up
 from ..registry import RUNNERS
 from .checkpoint_hook import TrainingCheckpointHook
 from .distributed import check_launcher, start_gloo, wrap
@@ -43,11 +46,23 @@ class Runner(BaseRunner):
       sent between them; a model that would not be shared is refused.
     * The toolbox's ``--amp`` gives this package's optimizer wrapper, in
       float16 on a GPU and bfloat16 on a CPU.
+    * ``model.features``, the folder of a feature cache, lets the data sets
+      look up features in place of reading images.
     * Where TensorBoard is installed, the log goes there too.
     * ``activation_checkpointing``, a list of modules, recomputes their
       activations in the backward pass; a list of layers counts as each of
       them: ``['head.llm.model.layers']``.
     """
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'Runner':
+        """Build a runner; with ``model.features``, images are not read."""
+        if cfg['model'].get('features') is not None:
+            cfg = copy.deepcopy(cfg)
+            for name in ('train_dataloader', 'val_dataloader'):
+                if cfg.get(name) is not None:
+                    look_up(cfg[name]['dataset'], cfg['model']['features'])
+        return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Connect the processes, then do as mmengine does."""

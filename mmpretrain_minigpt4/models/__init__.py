@@ -3,12 +3,12 @@
 """The graph: backbone, neck, projector, head, and MiniGPT4 around them."""
 
 from .backbones import EVAViT
-from .data_preprocessor import ImageListPreprocessor
+from .data_preprocessor import FeaturePreprocessor, ImageListPreprocessor
 from .heads import VicunaHead
 from .minigpt4 import MiniGPT4
 from .necks import LinearProjector, PatchMerger, QFormer
 
 __all__ = [
-    'EVAViT', 'ImageListPreprocessor', 'LinearProjector', 'MiniGPT4',
-    'PatchMerger', 'QFormer', 'VicunaHead'
+    'EVAViT', 'FeaturePreprocessor', 'ImageListPreprocessor',
+    'LinearProjector', 'MiniGPT4', 'PatchMerger', 'QFormer', 'VicunaHead'
 ]

@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Batches whose samples differ in their number of images."""
+"""What comes before the model: several images a sample, or features."""
 
 from collections.abc import Mapping, Sequence
 
@@ -62,3 +62,19 @@ class ImageListPreprocessor(BaseDataPreprocessor):
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
         return (images.float() - self.mean) / self.std
+
+
+@MODELS.register_module()
+class FeaturePreprocessor(BaseDataPreprocessor):
+    """Moves cached features to the model; there is nothing to normalise."""
+
+    def forward(self, data: Mapping, training: bool = False) -> dict:
+        """Move.
+
+        Args:
+            data: ``inputs``, features of any nesting, and ``data_samples``.
+            training: As of the toolbox; without effect.
+        """
+        data = self.cast_data(data)
+        return dict(
+            images=data.get('inputs'), data_samples=data.get('data_samples'))

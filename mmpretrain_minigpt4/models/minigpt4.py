@@ -13,11 +13,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from .. import weights
 from ..errors import ConfigError
 from ..registry import MODELS, checks_settings
+from . import lora as lora_
 from .dtypes import compute_dtype
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
@@ -31,7 +33,8 @@ class MiniGPT4(BaseModel):
     Args:
         backbone: Images to ``(float[B, N, D],)``.
         neck: That tuple to ``(float[B, Q, C],)``; None hands it on.
-        projector: float[B, Q, C] to float[B, Q, E].
+        projector: float[B, Q, C] to float[B, Q, E]. None, together with
+            the head, leaves an eye alone: images to float[B, Q, C].
         head: Visual tokens and data samples to a loss or to text.
         data_preprocessor: Config; its type defaults to the toolbox's
             ``MultiModalDataPreprocessor``.
@@ -44,6 +47,12 @@ class MiniGPT4(BaseModel):
             be missing in them, and the parts of ``from_scratch``.
         from_scratch: Parts that begin with random weights although there
             are checkpoints: ``('projector',)`` for stage 1.
+        lora: Settings of LoRA on the language model, see
+            :func:`.lora.add_lora`. It is trained though the head is frozen.
+        features: Folder of a feature cache. The images are then features,
+            float[B, Q, C], and neither the backbone nor the neck is built;
+            their settings, their weights and the data preprocessor must be
+            those of the cache.
         dtype: Type of the frozen vision parts: ``auto`` (bfloat16 on a GPU,
             float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``. What
             is trained stays float32; the head has its own.
@@ -58,12 +67,14 @@ class MiniGPT4(BaseModel):
     def __init__(self,
                  backbone: dict,
                  neck: dict | None,
-                 projector: dict,
-                 head: dict,
+                 projector: dict | None,
+                 head: dict | None,
                  data_preprocessor: dict | None = None,
                  freeze: Sequence[str] = ('backbone', 'neck', 'head'),
                  checkpoints: Sequence[str] | None = None,
                  from_scratch: Sequence[str] = (),
+                 lora: dict | None = None,
+                 features: str | None = None,
                  dtype: str = 'auto',
                  init_cfg: dict | None = None) -> None:
         _check_names('freeze', freeze)
@@ -79,8 +90,26 @@ class MiniGPT4(BaseModel):
             kind = MODELS.get(head['type'])
             if hasattr(kind, 'check'):
                 kind.check(**head)
-        for names in checkpoints:
-            weights.check(str(names))
+        if isinstance(data_preprocessor, Mapping):
+            data_preprocessor = dict(data_preprocessor)
+            data_preprocessor.setdefault(
+                'type', 'mmpretrain.MultiModalDataPreprocessor')
+        index = None
+        if features is not None:
+            index = _open_features(
+                features, backbone, neck, data_preprocessor, freeze,
+                from_scratch, checkpoints or on_meta)
+            backbone = neck = None
+            data_preprocessor = dict(
+                type='mmpretrain_minigpt4.FeaturePreprocessor')
+        else:
+            for names in checkpoints:
+                weights.check(str(names))
+        if lora is not None:
+            if head is None or 'head' not in freeze:
+                raise ConfigError('model.lora is for a frozen language '
+                                  "model: leave 'head' in freeze.")
+            lora_.check_lora(lora)
         empty = bool(checkpoints)
         projector = _build(projector, empty and
                            'projector' not in from_scratch)
@@ -88,15 +117,10 @@ class MiniGPT4(BaseModel):
             head = dict(head)
             head.setdefault('in_channels', projector.out_channels)
         head = _build(head)
-        if isinstance(data_preprocessor, Mapping):
-            data_preprocessor = dict(data_preprocessor)
-            data_preprocessor.setdefault(
-                'type', 'mmpretrain.MultiModalDataPreprocessor')
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = _build(backbone, empty and
                                'backbone' not in from_scratch)
-        self.neck = None if neck is None else _build(
-            neck, empty and 'neck' not in from_scratch)
+        self.neck = _build(neck, empty and 'neck' not in from_scratch)
         self.projector = projector
         self.head = head
         self.dtype = dtype
@@ -104,6 +128,10 @@ class MiniGPT4(BaseModel):
         for part in self._frozen_parts():
             part.requires_grad_(False)
             part.eval()
+        self.lora = lora
+        if lora is not None:
+            lora_.add_lora(self.head.llm, **lora)
+        self.features = index
         self._settled: torch.device | None = None
         self.load_report = None
         if checkpoints:
@@ -113,13 +141,16 @@ class MiniGPT4(BaseModel):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.projector.parameters()).device
+        part = self.backbone if self.projector is None else self.projector
+        return next(part.parameters()).device
 
     def train(self, mode: bool = True) -> MiniGPT4:
         """Set the mode of all but the frozen parts, which stay in eval."""
         super().train(mode)
         for part in self._frozen_parts():
             part.eval()
+        if self.lora is not None:
+            lora_.set_lora_mode(self.head.llm, mode)
         return self
 
     def init_weights(self) -> None:
@@ -172,16 +203,17 @@ class MiniGPT4(BaseModel):
                      ) -> torch.Tensor | list[torch.Tensor]:
         """Visual tokens, nested as the images are."""
         self._settle()
+        # Of an image: 3, H and W; of its features: Q and C.
+        dims = 3 if self.features is None else 2
         if isinstance(images, torch.Tensor):
-            if images.dim() == 4:
+            if images.dim() == dims + 1:
                 return self._encode(images)
-            if images.dim() == 5:
+            if images.dim() == dims + 2:
                 tokens = self._encode(images.flatten(0, 1))
                 # float[B * n, Q, E] -> float[B, n, Q, E]
                 return tokens.unflatten(0, images.shape[:2])
-            raise ConfigError('Images are float[B, 3, H, W] or float[B, n, 3, '
-                              f'H, W], not {list(images.shape)}.')
-        images = [x.unsqueeze(0) if x.dim() == 3 else x for x in images]
+            raise _wrong_images(images, dims)
+        images = [x.unsqueeze(0) if x.dim() == dims else x for x in images]
         counts = [len(x) for x in images]
         some = [x for x in images if len(x)]
         if not some:
@@ -198,15 +230,34 @@ class MiniGPT4(BaseModel):
     def _load(self, checkpoints: Sequence[str],
               from_scratch: Sequence[str]) -> None:
         from ..checkpoints import load_checkpoints
-        from ..weights import locate
+        from ..features.loading import load_without_vision
         optional = [name + '.' for name in from_scratch]
         if getattr(self.head, 'has_own_weights', False):
             optional.append('head.llm.')
-        self.load_report = load_checkpoints(
-            self, [path for name in checkpoints for path in locate(str(name))],
-            allow_missing=tuple(optional))
+        if self.features is not None:
+            self.load_report = load_without_vision(
+                self, checkpoints, self.features, tuple(optional))
+        else:
+            self.load_report = load_checkpoints(
+                self, [path for name in checkpoints
+                       for path in weights.locate(str(name))],
+                allow_missing=tuple(optional))
+        if self.lora is not None and not lora_.check_loaded(
+                self.head.llm, self.load_report.sources, 'head.llm.'):
+            print_log('LoRA begins anew: no checkpoint holds its weights.',
+                      'current')
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        feats = (images, ) if self.backbone is None else self._see(images)
+        if self.projector is None:
+            return feats[-1]
+        if self.features is not None and list(
+                images.shape[1:]) != self.features.shape:
+            raise _wrong_images(images, 2)
+        first = next(self.projector.parameters())
+        return self.projector(feats[-1].to(first))
+
+    def _see(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         # A frozen part computes no gradient, unless something before it is
         # trained.
         frozen = 'backbone' in self.freeze
@@ -219,8 +270,7 @@ class MiniGPT4(BaseModel):
             with torch.set_grad_enabled(torch.is_grad_enabled()
                                         and not frozen):
                 feats = self.neck(tuple(x.to(first) for x in feats))
-        first = next(self.projector.parameters())
-        return self.projector(feats[-1].to(first))
+        return feats
 
     def _settle(self) -> None:
         """Give frozen parts the type that suits the device they are on."""
@@ -233,12 +283,15 @@ class MiniGPT4(BaseModel):
             if part is not None and name in self.freeze:
                 part.to(wanted)
         if hasattr(self.head, 'settle'):
-            self.head.settle(device, frozen='head' in self.freeze)
+            # What is trained keeps its float32.
+            with (contextlib.nullcontext() if self.lora is None else
+                  lora_.keeping_lora_type(self.head.llm)):
+                self.head.settle(device, frozen='head' in self.freeze)
         self._settled = device
 
 
 def _build(part: dict | torch.nn.Module | None,
-           empty: bool = False) -> torch.nn.Module:
+           empty: bool = False) -> torch.nn.Module | None:
     if not isinstance(part, Mapping):
         return part
     with torch.device('meta') if empty else contextlib.nullcontext():
@@ -251,6 +304,36 @@ def _check_names(argument: str, names: Sequence[str]) -> None:
         if name not in PARTS:
             raise ConfigError(f'{argument} is a list of parts '
                               f'({", ".join(PARTS)}); {name!r} is not one.')
+
+
+def _open_features(folder: str, backbone: Mapping, neck: Mapping | None,
+                   data_preprocessor: Mapping | None, freeze: Sequence[str],
+                   from_scratch: Sequence[str], has_checkpoints: bool):
+    """The index of a feature cache, if it is one of this vision part."""
+    from ..features.index import FeatureIndex, plain
+    for part in ('backbone', 'neck'):
+        if part not in freeze or part in from_scratch:
+            raise ConfigError(
+                f'The {part} is trained in this config, so features that '
+                'were computed before do not fit: leave model.features out.')
+    if not has_checkpoints:
+        raise ConfigError('model.features needs model.checkpoints: without '
+                          'them the vision part has random weights.')
+    index = FeatureIndex.read(folder)
+    index.check_vision(dict(backbone=plain(backbone), neck=plain(neck)))
+    index.check_preprocessing(
+        dict(data_preprocessor=plain(data_preprocessor)))
+    return index
+
+
+def _wrong_images(images: torch.Tensor, dims: int) -> ConfigError:
+    if dims == 2:
+        return ConfigError(
+            'This model was built for cached features (model.features), '
+            f'and got a tensor {list(images.shape)}. Leave model.features '
+            'out to give it images.')
+    return ConfigError('Images are float[B, 3, H, W] or float[B, n, 3, '
+                       f'H, W], not {list(images.shape)}.')
 
 
 def _forgive_loaded_parts(module: MiniGPT4, incompatible) -> None:

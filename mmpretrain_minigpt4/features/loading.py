@@ -1,0 +1,85 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Filling a model that has features in place of its eye."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from .. import weights
+from ..checkpoints import LoadReport, load_state, merge_files
+from ..errors import FeatureCacheError, MissingWeightsError
+from .index import FeatureIndex
+
+VISION = ('backbone.', 'neck.')
+
+
+def load_without_vision(model: nn.Module, checkpoints: Sequence[str],
+                        index: FeatureIndex,
+                        allow_missing: Sequence[str]) -> LoadReport:
+    """Load all but the vision part, which must be the cache's.
+
+    A file that holds nothing else, by the index, may be absent and is never
+    fetched; one that is there is read to be compared, and dropped.
+
+    Args:
+        model: A ``MiniGPT4`` without eye.
+        checkpoints: As of the model.
+        index: Of the cache.
+        allow_missing: Prefixes of names that may be missing.
+
+    Raises:
+        FeatureCacheError: If the files hold another vision part.
+        CheckpointError: If they do not fit the model.
+        MissingWeightsError: If a file is missing.
+    """
+    paths, absent = find(checkpoints, index)
+    tensors, report = merge_files(paths) if paths else ({}, LoadReport())
+    vision = {k: x for k, x in tensors.items() if k.startswith(VISION)}
+    if not vision and not absent:
+        raise FeatureCacheError(
+            'model.checkpoints names no file of the vision part, so the '
+            'features cannot be told to be its own. Name the files that the '
+            'features were written with.')
+    index.check_weights(vision, complete=not absent)
+    rest: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if key in vision:
+            report.skipped.append(key)
+            report.sources.pop(key, None)
+        else:
+            rest[key] = tensor
+    return load_state(model, rest, report, allow_missing=allow_missing)
+
+
+def find(checkpoints: Sequence[str], index: FeatureIndex | None = None
+         ) -> tuple[list[Path], list[str]]:
+    """The files that are there, or fetched, and the names of those not.
+
+    Args:
+        checkpoints: Names, paths and addresses, as of the model.
+        index: Of a cache, whose vision files may be absent.
+
+    Raises:
+        MissingWeightsError: If another file is missing.
+    """
+    known = set() if index is None else set(index.weight_files)
+    paths, absent = [], []
+    for name in names_of(checkpoints):
+        try:
+            path = weights.check(name)[name]
+        except MissingWeightsError:
+            if name not in known:
+                raise
+            path = None
+        if path is None and name in known:
+            absent.append(name)
+            continue
+        paths += [path] if path is not None else weights.locate(name)
+    return paths, absent
+
+
+def names_of(checkpoints: Sequence[str]) -> list[str]:
+    """Every file's name, spelt out."""
+    return [x for each in checkpoints for x in weights.expand(str(each))]
