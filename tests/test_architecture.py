@@ -42,7 +42,7 @@ OTHERS = {
     'registry': ('mmengine', ),
     '': (),
 }
-DOORS = ('cli', 'serving', 'apis')
+DOORS = ('cli', 'serving', 'apis', 'harnesses')
 
 
 def room_of(path):
