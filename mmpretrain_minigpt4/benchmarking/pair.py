@@ -21,6 +21,8 @@ from ..errors import ConfigError
 from ..models.dtypes import DTYPES
 from .dims import Dims, blip2_config, our_config
 
+# Of a layer's output over its input, at least.
+GAIN = 0.7
 HUGGING_FACE = next(x for x in LAYOUTS if x.name == 'Hugging Face')
 
 
@@ -113,10 +115,17 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @torch.no_grad()
 def _enliven(model: torch.nn.Module) -> None:
-    """Disturb what begins as zeros or ones.
+    """Let every weight make a difference.
 
-    A bias of zeros would hide a bias that was moved to the wrong place.
+    Biases of zeros would hide one that was moved to the wrong place, and
+    narrow layers with the usual small weights pass so little on that a
+    wrong one would drown in what is added to it.
     """
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            weight = module.weight
+            gain = weight.float().std() * weight[0].numel()**0.5
+            weight *= (GAIN / gain).clamp(min=1).to(weight)
     for parameter in model.parameters():
         if parameter.dim() == 1:
-            parameter += 0.02 * torch.randn_like(parameter)
+            parameter += 0.05 * torch.randn_like(parameter)
