@@ -9,44 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..checkpoints import merge_files
 from ..checkpoints.digests import state_digests
 from ..datasets.error_budget import Broken, ErrorBudget
-from ..datasets.shard_stream import Part
 from ..engine.state import versions
-from ..errors import (
-    ConfigError,
-    DatasetError,
-    FeatureCacheError,
-    ImageError,
-    MissingWeightsError,
-)
-from ..features import (
-    FeatureIndex,
-    FeatureStore,
-    ShardWriter,
-    image_key,
-    image_sources,
-)
+from ..errors import ConfigError, FeatureCacheError, MissingWeightsError
+from ..features import FeatureIndex, FeatureStore, ShardWriter
 from ..features.index import NAME, plain
 from ..features.loading import VISION, find, names_of
-from ..features.pipeline import image_steps, pipelines
+from ..features.pipeline import image_steps
 from ..features.store import DTYPES
+from .image_reading import Reading, SeenImage, read_all, without_pipeline
 
 UNREAD = 'unread '  # in place of the key of a file without content
-READ = 16  # samples between two steps of the progress bar
 
 
 @dataclass
@@ -74,14 +58,6 @@ class CacheReport:
         return (f'{self.folder}: features of {self.images:,} images '
                 f'({self.added:,} new), {self.image_bytes / 1024:.3g} KiB '
                 f'each{broken}.')
-
-
-@dataclass(frozen=True)
-class _Image:
-    name: str
-    key: bytes | None = None
-    inputs: Tensor | None = None
-    error: str = ''
 
 
 def cache_features(config: Config,
@@ -129,13 +105,13 @@ def cache_features(config: Config,
         Broken(x['where'], '', x['reason']) for x in index.broken.values()])
     done = FeatureStore(folder).keys() if index.shards else set()
     seen = done | {bytes.fromhex(key) for key in index.broken}
-    dataset = _bare(settings['dataset'])
+    dataset = without_pipeline(settings['dataset'])
     budget = ErrorBudget(getattr(dataset, 'max_broken_share', getattr(
         getattr(dataset, 'budget', None), 'max_share', 0.2)))
     encode = _Encoder(model, _autocast(config, model),
                       batch_size or settings.get('batch_size', 1))
-    reader, total = _reader(
-        dataset, _Reading(steps, pack, frozenset(seen)),
+    reader, total = read_all(
+        dataset, Reading(steps, pack, frozenset(seen)),
         settings.get('num_workers', 0) if workers is None else workers)
     try:
         for images in reader:
@@ -160,73 +136,6 @@ def cache_features(config: Config,
     return report
 
 
-class _Reading:
-    """What a worker does with a sample: hash its images, decode new ones."""
-
-    def __init__(self, steps: list[dict], pack: dict,
-                 known: frozenset[bytes]) -> None:
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            self.pipeline = Compose(
-                [TRANSFORMS.build(dict(x)) for x in [*steps, pack]])
-        self.known = known
-
-    def __call__(self, info: Mapping[str, Any]) -> list[_Image]:
-        try:
-            sources = image_sources(info)
-        except ImageError as error:
-            return [_Image(str(info.get('image_id')), error=str(error))]
-        return [
-            self._read(info, source, name) for source, name in sources]
-
-    def _read(self, info: Mapping[str, Any], source: Any, name: str
-              ) -> _Image:
-        key = None
-        try:
-            key = image_key(source)
-            if key in self.known:
-                return _Image(name, key)
-            several = info.get('img_paths') is not None
-            alone = dict(info, img_paths=[source]) if several else dict(info)
-            inputs = self.pipeline(alone)['inputs']
-            return _Image(name, key, inputs[0] if several else inputs)
-        except ImageError as error:
-            return _Image(name, key, error=str(error))
-
-
-class _Probe(Dataset):
-
-    def __init__(self, dataset: Dataset, reading: _Reading) -> None:
-        self.dataset = dataset
-        self.reading = reading
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> list[_Image]:
-        return self.reading(self.dataset.get_data_info(index))
-
-
-class _StreamProbe(IterableDataset):
-
-    def __init__(self, dataset: IterableDataset, reading: _Reading) -> None:
-        super().__init__()
-        self.dataset = dataset
-        self.reading = reading
-
-    def __iter__(self) -> Iterator[list[_Image]]:
-        from torch.utils.data import get_worker_info
-        info = get_worker_info()
-        part = Part() if info is None else Part(info.id, info.num_workers)
-        for raw in self.dataset.one_pass(part):
-            if isinstance(raw, Broken):
-                yield [_Image(raw.where, error=raw.reason)]
-                continue
-            try:
-                yield self.reading(self.dataset.read(raw))
-            except DatasetError:
-                yield []  # without a caption it is never trained on
-
-
 class _Encoder:
     """Collects images, and encodes them in batches of one size.
 
@@ -239,16 +148,16 @@ class _Encoder:
         self.model = model
         self.context = context
         self.batch_size = batch_size
-        self._images: list[_Image] = []
+        self._images: list[SeenImage] = []
 
-    def add(self, image: _Image) -> None:
+    def add(self, image: SeenImage) -> None:
         self._images.append(image)
 
-    def full(self) -> list[tuple[_Image, Tensor]]:
+    def full(self) -> list[tuple[SeenImage, Tensor]]:
         return (self.rest() if len(self._images) == self.batch_size else [])
 
     @torch.no_grad()
-    def rest(self) -> list[tuple[_Image, Tensor]]:
+    def rest(self) -> list[tuple[SeenImage, Tensor]]:
         images, self._images = self._images, []
         if not images:
             return []
@@ -265,14 +174,14 @@ class _Encoder:
         return list(zip(images, features.float(), strict=False))
 
 
-def _write(writer: ShardWriter, found: list[tuple[_Image, Tensor]]) -> int:
+def _write(writer: ShardWriter, found: list[tuple[SeenImage, Tensor]]) -> int:
     for image, features in found:
         writer.add(image.key, features, image.name)
     return len(found)
 
 
 def _note(index: FeatureIndex, report: CacheReport, budget: ErrorBudget,
-          image: _Image) -> None:
+          image: SeenImage) -> None:
     fault = Broken(image.name, '', image.error)
     key = image.key.hex() if image.key else f'{UNREAD}{image.name}'
     if key in index.broken:
@@ -370,31 +279,6 @@ def _open(folder: str | os.PathLike, index: FeatureIndex) -> FeatureIndex:
         if not key.startswith(UNREAD)
     }
     return old
-
-
-def _bare(dataset: dict) -> Any:
-    """The data set without its pipeline: nothing is decoded in it."""
-    for each in pipelines(dataset):
-        each['pipeline'] = []
-    built = DATASETS.build(dataset)
-    if hasattr(built, 'full_init'):
-        built.full_init()
-    if not (hasattr(built, 'one_pass') or hasattr(built, 'get_data_info')):
-        raise ConfigError(
-            f'{type(built).__name__} has no get_data_info, by which a data '
-            'set of the toolbox tells where a sample\'s image is.')
-    return built
-
-
-def _reader(dataset: Any, reading: _Reading, workers: int
-            ) -> tuple[Iterator[list[_Image]], int | None]:
-    streamed = hasattr(dataset, 'one_pass')
-    probe = (_StreamProbe if streamed else _Probe)(dataset, reading)
-    batches = DataLoader(
-        probe, batch_size=READ, num_workers=workers, collate_fn=list,
-        multiprocessing_context='fork' if workers else None)
-    return ((images for batch in batches for images in batch),
-            None if streamed else len(dataset))
 
 
 def _autocast(config: Config, model: nn.Module) -> Callable:

@@ -1,0 +1,16 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+r"""First stage of the tiny twin: the Q-Former is trained too.
+
+    python tools/train.py \
+        configs/minigpt4/ablations/minigpt-4_tiny_stage1_train-qformer.py
+
+The paper reports 52.1 / 28.0 on AOK-VQA / GQA with a trained Q-Former, 58.2 /
+32.2 with a frozen one.
+
+Hardware: 2 CPU cores, under 2 GB of memory, minutes.
+"""
+
+_base_ = '../minigpt-4_tiny_stage1.py'
+
+model = dict(freeze=('backbone', 'head'))
