@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 VISUALIZATION = 'mmpretrain_minigpt4.TextVisualizationHook'
+TEST_LOOP = 'mmpretrain_minigpt4.TestLoop'
 
 
 def train(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +69,7 @@ def _train(argv: Sequence[str] | None) -> None:
 
 def _test(argv: Sequence[str] | None) -> None:
     args = _test_parser().parse_args(argv)
-    predictions = _check_out(args)
+    answers, predictions = _check_out(args)
     if args.interval < 1:
         raise UsageError(f'--interval {args.interval}: give 1 or more.')
     cfg = _load_config(args)
@@ -88,6 +89,7 @@ def _test(argv: Sequence[str] | None) -> None:
             out_dir=args.show_dir,
             interval=args.interval)
     _complete_dataloader(cfg, 'test_dataloader', args)
+    _set_loop(cfg, args, answers)
     _merge_options(cfg, args)
     if args.checkpoint is not None:
         # The model loads it: strictly, and over what the config names. The
@@ -101,7 +103,7 @@ def _test(argv: Sequence[str] | None) -> None:
         from mmengine.evaluator import DumpResults
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     metrics = runner.test()
-    if args.out and not predictions:
+    if args.out and not predictions and not answers:
         import mmengine
         mmengine.dump(metrics, args.out)
 
@@ -178,12 +180,21 @@ def _test_parser() -> argparse.ArgumentParser:
         help='weights to load over those that the config names; may hold '
         'only what was trained (default: those of the config)')
     parser.add_argument(
-        '--out', metavar='FILE', help='write the results to this file')
+        '--out',
+        metavar='FILE',
+        help='.jsonl: keep the answers in this file as they come, and put a '
+        'summary (.json) and a report (.html) beside it; a killed run goes '
+        'on with it (default: answers.jsonl in the work dir). Other endings: '
+        'write the results there at the end')
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
-        help='what --out holds: the metrics (.json, .yml, .pkl) or every '
-        'prediction (.pkl; the default)')
+        help='what another --out holds: the metrics (.json, .yml, .pkl) or '
+        'every prediction (.pkl; the default)')
+    parser.add_argument(
+        '--fresh',
+        action='store_true',
+        help='start over, whatever answers there are')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
@@ -250,21 +261,39 @@ def _merge_options(cfg: 'Config', args: argparse.Namespace) -> None:
         raise UsageError(f'--cfg-options: {error}') from error
 
 
-def _check_out(args: argparse.Namespace) -> bool:
-    """Check ``--out`` before hours of work; say if it takes predictions."""
+def _check_out(args: argparse.Namespace) -> tuple[bool, bool]:
+    """Check ``--out`` before hours of work.
+
+    Returns:
+        Whether it keeps answers, and whether it takes predictions.
+    """
     if args.out is None:
         if args.out_item is not None:
             raise UsageError('--out-item says what --out holds: give --out.')
-        return False
+        return False, False
+    answers = args.out.endswith('.jsonl') and args.out_item is None
     predictions = args.out_item != 'metrics'
     kinds = {'.pkl', '.pickle'}
     if not predictions:
         kinds |= {'.json', '.yml', '.yaml'}
-    if Path(args.out).suffix not in kinds:
+    if not answers and Path(args.out).suffix not in kinds:
+        first = '' if args.out_item else '.jsonl (answers), '
         raise UsageError(
             f'--out {args.out}: the name must end in one of '
-            f'{", ".join(sorted(kinds))}.')
-    return predictions
+            f'{first}{", ".join(sorted(kinds))}.')
+    return answers, predictions and not answers
+
+
+def _set_loop(cfg: 'Config', args: argparse.Namespace, answers: bool) -> None:
+    """Let the package's own models be tested by its own loop."""
+    own = str(cfg.model.get('type')).startswith('mmpretrain_minigpt4.')
+    if own or answers or args.fresh:
+        cfg.test_cfg = cfg.get('test_cfg') or {}
+        cfg.test_cfg.setdefault('type', TEST_LOOP)
+    if answers:
+        cfg.test_cfg.out = args.out
+    if args.fresh:
+        cfg.test_cfg.fresh = True
 
 
 def _existing_checkpoint(path: str) -> str:

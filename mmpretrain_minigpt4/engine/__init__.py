@@ -9,13 +9,14 @@ from .sample_answers import SampleAnswersHook
 from .save_trained import SaveTrainedHook
 from .schedule import WarmupCosineLR
 from .stats import TrainingStatsHook
+from .test_loop import TestLoop
 from .train_loop import TrainLoop
 from .val_loop import LossValLoop
 from .visualization import TextVisualizationHook
 
 __all__ = [
     'BrokenSamplesHook', 'EarlyStoppingHook', 'LossValLoop', 'OptimWrapper',
-    'Runner', 'SampleAnswersHook', 'SaveTrainedHook', 'TextVisualizationHook',
-    'TrainLoop', 'TrainedOnlyConstructor', 'TrainingCheckpointHook',
-    'TrainingStatsHook', 'WarmupCosineLR'
+    'Runner', 'SampleAnswersHook', 'SaveTrainedHook', 'TestLoop',
+    'TextVisualizationHook', 'TrainLoop', 'TrainedOnlyConstructor',
+    'TrainingCheckpointHook', 'TrainingStatsHook', 'WarmupCosineLR'
 ]

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from ..errors import ConfigError
+from ..evaluation.runs.answer_log import INDEX
 from ..images import load_image, to_uint8_array
 from ..registry import HOOKS
 
@@ -91,7 +92,10 @@ class TextVisualizationHook(Hook):
             return
         visualizer = self._visualizer(runner)
         for i, sample in enumerate(samples):
-            index = self._seen + i
+            # Answers may come in any order; where samples know their place
+            # it names the file.
+            index = sample.get(INDEX)
+            index = self._seen + i if index is None else index
             field = next((key for key in DRAW if key in sample), None)
             if index % self.interval or field is None:
                 continue

@@ -4,12 +4,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from asked import build as build_test
 from tiny_run import Numbers, TinyModel, build
 
 from mmpretrain_minigpt4.engine import distributed, train_loop
@@ -62,6 +64,33 @@ def test_a_signal_to_one_process_saves_and_ends_both(two):
     # Each saw its own half of the data.
     assert reports[0]['whole'] != reports[1]['whole']
     assert len(newest_whole(folder / 'cut')[0].state['ranks']) == 2
+
+
+def test_two_processes_give_the_answers_of_one(two, tmp_path):
+    folder, reports, _ = two
+    one = build_test(tmp_path, size=11)
+    scores = one.test()
+    # None twice, none lost, and no padding: 11 in two processes.
+    asked = [report['test']['asked'] for report in reports]
+    assert [len(x) for x in asked] == [6, 5]
+    assert sorted(sum(asked, [])) == [*range(11)]
+    assert [report['test']['scores'] for report in reports] == [scores] * 2
+    assert (folder / 'asked' / 'answers.jsonl').read_text().splitlines()[
+        1:] == (tmp_path / 'answers.jsonl').read_text().splitlines()[1:]
+    assert not [*(folder / 'asked').glob('*.rank*')]
+
+
+def test_one_process_goes_on_where_two_were_broken_off(two, tmp_path):
+    folder, _, _ = two
+    shutil.copytree(folder / 'asked_cut', tmp_path / 'cut')
+    assert (tmp_path / 'cut' / 'answers.rank1.jsonl').is_file()
+    one, rest = build_test(tmp_path / 'one', size=11), build_test(
+        tmp_path / 'cut', size=11)
+    assert rest.test() == one.test()
+    assert {6, 7} < set(rest.model.asked) and len(rest.model.asked) < 11
+    assert (tmp_path / 'cut' / 'answers.jsonl').read_text().splitlines()[
+        1:] == (tmp_path / 'one' / 'answers.jsonl').read_text().splitlines()[
+            1:]
 
 
 def test_a_process_that_dies_ends_the_job(two):

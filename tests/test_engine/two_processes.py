@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from asked import test_together
 from tiny_run import Numbers, TinyModel, build
 
 from mmpretrain_minigpt4.cli.exits import guarded
@@ -43,6 +44,7 @@ def main():
     resumed.train()
     report['whole'] = whole.losses.values
     report['cut'] = cut.losses.values + resumed.losses.values
+    report['test'] = test_together(folder, rank)
     (folder / f'rank{rank}.json').write_text(json.dumps(report))
 
     # And a process that dies.

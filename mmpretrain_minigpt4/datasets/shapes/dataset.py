@@ -12,7 +12,7 @@ from ...prompts import STAGE2_INSTRUCTIONS
 from ...registry import DATASETS
 from .scene import TEST_SEED, draw_scene
 
-CONTENTS = ('caption', 'description', 'question', 'conversation')
+CONTENTS = ('caption', 'description', 'question', 'both', 'conversation')
 
 
 @DATASETS.register_module()
@@ -26,6 +26,8 @@ class ShapesDataset(BaseDataset):
     * ``caption``: ``gt_caption``, the short line (the first stage);
     * ``description``: ``gt_caption``, the whole sentences;
     * ``question``: ``question``, ``question_id``, ``gt_answer``;
+    * ``both``: an item as of ``description`` for each scene, and then its
+      items as of ``question``;
     * ``conversation``: ``prompt`` and ``gt_caption``, one of the four
       instructions of the second stage with the description, or, for a share
       of the scenes, a question with its answer.
@@ -34,8 +36,8 @@ class ShapesDataset(BaseDataset):
         first_seed: Seed of the first scene.
         num_scenes: How many scenes.
         content: See above.
-        questions_per_scene: With ``content='question'``, how many of a
-            scene's questions are asked.
+        questions_per_scene: With ``content`` ``question`` or ``both``, how
+            many of a scene's questions are asked.
         question_share: With ``content='conversation'``, the share of scenes
             that give a question.
         test_mode: Test scenes have seeds from
@@ -80,8 +82,11 @@ class ShapesDataset(BaseDataset):
         self.content = content
         self.question_share = question_share
         # Every scene has at least seven questions.
-        self.per_scene = (
-            min(questions_per_scene, 7) if content == 'question' else 1)
+        questions = range(min(questions_per_scene, 7))
+        self.numbers: list[int | None] = {
+            'question': [*questions],
+            'both': [None, *questions],
+        }.get(content, [None])
         super().__init__(
             serialize_data=False,
             test_mode=test_mode,
@@ -89,11 +94,11 @@ class ShapesDataset(BaseDataset):
             **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One seed and question number for each item."""
+        """One seed and question number (or None) for each item."""
         return [
             dict(seed=self.first_seed + scene, number=number)
             for scene in range(self.num_scenes)
-            for number in range(self.per_scene)
+            for number in self.numbers
         ]
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class ShapesDataset(BaseDataset):
             objects=[(o.color, o.shape, o.size, o.place)
                      for o in scene.objects],
             background=scene.background)
-        if self.content == 'question':
+        if entry['number'] is not None:
             question, answer = scene.qa[entry['number']]
             info.update(
                 question=question,
@@ -121,6 +126,8 @@ class ShapesDataset(BaseDataset):
                 prompt = rng.choice(STAGE2_INSTRUCTIONS)
                 answer = scene.description
             info.update(prompt=prompt, gt_caption=answer)
+        elif self.content == 'caption':
+            info['gt_caption'] = scene.caption
         else:
-            info['gt_caption'] = getattr(scene, self.content)
+            info['gt_caption'] = scene.description
         return info

@@ -1,0 +1,21 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation leaves behind, and how a killed one goes on.
+
+* ``settings.py``: what answers depend on; two runs mix only if it is equal
+* ``answer_log.py``: answers, appended to a file as they come
+* ``scoring.py``: metrics from recorded answers, in one process
+* ``summary.py``: scores with all that they were made with
+* ``report.py``, ``page.py``: the answers beside their images, to look at
+"""
+
+from .answer_log import AnswerLog, to_record
+from .report import write_report
+from .scoring import score
+from .settings import fingerprint, read_settings
+from .summary import make_summary, write_json
+
+__all__ = [
+    'AnswerLog', 'fingerprint', 'make_summary', 'read_settings', 'score',
+    'to_record', 'write_json', 'write_report'
+]
