@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lmms_eval.api.instance import Instance
+from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
@@ -120,13 +120,15 @@ class MiniGPT4(lmms):
         return kept
 
     def loglikelihood(self,
-                      requests: list[Instance]) -> list[tuple[float, bool]]:
+                      requests: list[Instance]) -> list[GenerationResult]:
         """How unlikely each answer is, and whether it is the greedy one.
 
         Returns:
-            list: As the models that lmms-eval ships, and as its accuracy
-            expects, the loss: the mean negative log-probability of the
-            answer's tokens, the less the likelier.
+            list: Pairs, in the wrapping that lmms-eval hands on unchanged
+            (0.7.3 turns a bare pair into a text, on which its own scores
+            fail). As from the models that lmms-eval ships, and as its
+            accuracy expects, the first is the loss: the mean negative
+            log-probability of the answer's tokens, the less the likelier.
         """
         asked = [request.args for request in requests]
         # A document's answers are rated together.
@@ -143,7 +145,8 @@ class MiniGPT4(lmms):
                 ])
                 for group, of_each in zip(batch, scores, strict=True):
                     for i, score in zip(group, of_each, strict=True):
-                        answers[i] = (-score.mean, score.greedy)
+                        answers[i] = GenerationResult(
+                            (-score.mean, score.greedy))
                     done(len(group))
         return answers
 
