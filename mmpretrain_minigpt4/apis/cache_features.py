@@ -184,9 +184,9 @@ def _note(index: FeatureIndex, report: CacheReport, budget: ErrorBudget,
           image: SeenImage) -> None:
     fault = Broken(image.name, '', image.error)
     key = image.key.hex() if image.key else f'{UNREAD}{image.name}'
-    if key in index.broken:
-        return
-    index.broken[key] = dict(where=image.name, reason=image.error)
+    # Equal files, such as empty ones, are listed once, and all counted.
+    index.broken.setdefault(
+        key, dict(where=image.name, reason=image.error))
     report.broken.append(fault)
     budget.spend(fault)
 

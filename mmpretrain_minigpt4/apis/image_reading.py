@@ -119,9 +119,15 @@ def without_pipeline(dataset: dict) -> Any:
     return built
 
 
-def read_all(dataset: Any, reading: Reading,
-             workers: int
-            ) -> tuple[Iterator[list[SeenImage]], int | None]:
+def read_all(dataset: Any, reading: Reading, workers: int
+             ) -> tuple[Iterator[list[SeenImage]], int | None]:
+    """The images of each sample, and the number of samples if it is known.
+
+    Args:
+        dataset: As :func:`without_pipeline` gives it.
+        reading: What to do with a sample.
+        workers: Processes that read.
+    """
     streamed = hasattr(dataset, 'one_pass')
     probe = (_StreamProbe if streamed else _Probe)(dataset, reading)
     batches = DataLoader(

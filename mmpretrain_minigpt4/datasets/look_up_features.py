@@ -71,7 +71,8 @@ class LookUpFeatures(BaseTransform):
             f'The features in {str(self.store.folder)!r} have none of the '
             f'image {name!r}: it is new, or was changed since they were '
             'written. Add what is missing by `minigpt4 cache-features CONFIG '
-            f'--out {self.store.folder}`.')
+            f'--out {self.store.folder}` (those of the validation with '
+            '--loader val_dataloader).')
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({str(self.store.folder)!r})'

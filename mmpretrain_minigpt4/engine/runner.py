@@ -57,8 +57,13 @@ class Runner(BaseRunner):
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'Runner':
         """Build a runner; with ``model.features``, images are not read."""
-        if cfg['model'].get('features') is not None:
+        model = cfg['model']
+        if isinstance(model, Mapping) and model.get('features') is not None:
             cfg = copy.deepcopy(cfg)
+            if 'SampleAnswersHook' in str(cfg.get('custom_hooks')):
+                raise ConfigError(
+                    'SampleAnswersHook shows images, and with model.features '
+                    'none are read: take one of the two out.')
             for name in ('train_dataloader', 'val_dataloader'):
                 if cfg.get(name) is not None:
                     look_up(cfg[name]['dataset'], cfg['model']['features'])

@@ -105,15 +105,16 @@ def test_numbers_too_large_for_the_type_are_refused(tmp_path):
 def test_the_command_writes_and_says_how_to_train(tmp_path, capsys):
     write_align(tmp_path / 'data', 40, broken=[3])
     out = str(tmp_path / 'features')
+    config = tmp_path / 'own.py'
+    config.write_text(f"""
+_base_ = [{CONFIG!r}]
+train_dataloader = dict(dataset=dict(
+    _delete_=True, type='mmpretrain_minigpt4.CCSBUAlign',
+    data_root='nowhere', pipeline={{{{_base_.train_pipeline}}}}))
+""")
     code = main([
-        'cache-features', CONFIG, '--out', out, '-q', '--cfg-options',
-        'train_dataloader.dataset._delete_=True',
-        'train_dataloader.dataset.type=mmpretrain_minigpt4.CCSBUAlign',
-        f'train_dataloader.dataset.data_root={tmp_path / "data"}',
-        'train_dataloader.dataset.pipeline='
-        "[{'type':'mmpretrain_minigpt4.LoadImage'},"
-        "{'type':'mmpretrain.Resize','scale':64},"
-        "{'type':'mmpretrain.PackInputs'}]"
+        'cache-features', str(config), '--out', out, '-q', '--cfg-options',
+        f'train_dataloader.dataset.data_root={tmp_path / "data"}'
     ])
     text = capsys.readouterr().out
     assert code == 1 and '3.jpg' in text  # one is broken

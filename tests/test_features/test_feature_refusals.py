@@ -142,7 +142,7 @@ def test_text_steps_and_packing_are_kept():
 
 @pytest.mark.parametrize('part', ['backbone', 'neck'])
 def test_a_trained_eye_has_no_features(cfg, part, tmp_path):
-    cfg.model.freeze = [
+    cfg.model['freeze'] = [
         x for x in ('backbone', 'neck', 'head') if x != part]
     with pytest.raises(ConfigError, match=part):
         build(cfg)
