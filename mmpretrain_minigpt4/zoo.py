@@ -120,6 +120,7 @@ def settings(model: Any,
              llm: str | None = None,
              weights: str | None = None,
              dtype: str | None = None,
+             quantization: str | None = None,
              **kwargs: Any) -> dict:
     """Turn the arguments of ``get_model`` into settings of the model.
 
@@ -133,6 +134,7 @@ def settings(model: Any,
         llm: Folder of the language model.
         weights: Folder that holds all other weights; nothing is fetched.
         dtype: Of all parts; see ``MiniGPT4`` and ``VicunaHead``.
+        quantization: Of the language model; see ``VicunaHead``.
         **kwargs: Other settings, which are handed on.
 
     Raises:
@@ -144,6 +146,8 @@ def settings(model: Any,
     if dtype is not None:
         head.setdefault('dtype', dtype)
         kwargs['dtype'] = dtype
+    if quantization is not None:
+        head.setdefault('quantization', quantization)
     if head:
         kwargs['head'] = head
     if 'checkpoints' in kwargs:

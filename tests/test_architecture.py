@@ -23,13 +23,16 @@ OWN = {
     'weights': ('errors', 'assets'),
     'zoo': ('errors', 'assets', 'weights'),
     'registry': ('errors', ),
-    'generation': ('errors', 'generation', 'prompts'),
+    'ops': ('errors', 'ops'),
+    'generation': ('errors', 'generation', 'ops', 'prompts'),
     'checkpoints': ('errors', 'assets', 'checkpoints'),
     'models.backbones':
-    ('errors', 'registry', 'models.backbones', 'models.dtypes'),
-    'models.necks': ('errors', 'registry', 'models.necks', 'models.dtypes'),
+    ('errors', 'ops', 'registry', 'models.backbones', 'models.dtypes'),
+    'models.necks':
+    ('errors', 'ops', 'registry', 'models.necks', 'models.dtypes'),
     'models.heads': ('errors', 'registry', 'models.heads', 'models.dtypes',
-                     'prompts', 'generation', 'assets'),
+                     'models.quantization', 'prompts', 'generation',
+                     'assets'),
 }
 # What may be imported from elsewhere, beside the standard library.
 OTHERS = {
@@ -39,6 +42,7 @@ OTHERS = {
     'compat': (),
     'images': ('PIL', 'numpy'),
     'checkpoints': ('torch', 'safetensors'),
+    'ops': ('torch', ),
     'registry': ('mmengine', ),
     '': (),
 }

@@ -197,7 +197,7 @@ def test_large_images_end_a_batch_early(model, photos, monkeypatch):
 def test_options_reach_the_model_and_others_do_not(model, photos):
     run('caption', photos / 'a.jpg', '--prompt', 'Say it.', '--seed', 7,
         '--max-new-tokens', 9, '--sample', '--llm', 'there', '--weights',
-        'here', '--dtype', 'float32')
+        'here', '--dtype', 'float32', '--quantization', 'int8')
     assert model.calls == [{
         'batch_size': 8,
         'prompt': 'Say it.',
@@ -210,6 +210,7 @@ def test_options_reach_the_model_and_others_do_not(model, photos):
         'llm': 'there',
         'weights': 'here',
         'dtype': 'float32',
+        'quantization': 'int8',
     }
     run('caption', photos / 'a.jpg')
     assert model.calls[1] == {'batch_size': 8}

@@ -45,6 +45,8 @@ class MiniGPT4Inferencer:
             fetched.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``, for all
             parts; None keeps the config's.
+        quantization: ``none``, ``int8``, ``int8-dynamic`` or ``int4``, for
+            the language model; None keeps the config's.
         **kwargs: Other settings of the model's config.
 
     Raises:
@@ -70,8 +72,10 @@ class MiniGPT4Inferencer:
                  llm: str | None = None,
                  weights: str | None = None,
                  dtype: str | None = None,
+                 quantization: str | None = None,
                  **kwargs: Any) -> None:
-        own = dict(llm=llm, weights=weights, dtype=dtype)
+        own = dict(llm=llm, weights=weights, dtype=dtype,
+                   quantization=quantization)
         kwargs.update({k: v for k, v in own.items() if v is not None})
         if isinstance(model, BaseModel) and kwargs:
             raise ConfigError(

@@ -22,8 +22,8 @@ def open_model(name: str, device: str | None = None,
     Args:
         name: A name that :func:`list_entries` knows, in any case.
         device: Where to run; None takes a GPU if there is one.
-        **kwargs: As of the inferencers, ``llm``, ``weights`` and ``dtype``
-            among them.
+        **kwargs: As of the inferencers, ``llm``, ``weights``, ``dtype``
+            and ``quantization`` among them.
 
     Raises:
         ConfigError: If there is no such model; the message names near ones.

@@ -5,6 +5,7 @@
 import argparse
 import contextlib
 import json
+import logging
 import os
 import sys
 import warnings
@@ -120,6 +121,10 @@ def _open(args: argparse.Namespace, model: str, key: str) -> Any:
         os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     if not sys.warnoptions:
         warnings.simplefilter('ignore')
+    # transformers and peft import these wherever they are installed; they
+    # tell of every kernel that this machine is not for.
+    for name in ('torchao', 'torch.utils._pytree', 'bitsandbytes'):
+        logging.getLogger(name).setLevel(logging.ERROR)
     from ..apis import open_model
     if args.device is not None:
         _check_device(args.device)
@@ -128,7 +133,8 @@ def _open(args: argparse.Namespace, model: str, key: str) -> Any:
         device=args.device,
         llm=args.llm,
         weights=args.weights,
-        dtype=args.dtype)
+        dtype=args.dtype,
+        quantization=args.quantization)
     if inferencer.task != {'caption': 'caption', 'answer': 'vqa'}[key]:
         command = {'caption': 'caption', 'vqa': 'ask'}[inferencer.task]
         raise UsageError(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .exits import EXIT_CODES, guarded
+from .precision import add_precision
 
 PROGRAM = 'minigpt4'
 CAPTION_MODEL = 'minigpt-4_tiny_caption'
@@ -158,11 +159,7 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
         '--device',
         metavar='NAME',
         help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
-    model.add_argument(
-        '--dtype',
-        choices=['auto', 'float32', 'bfloat16', 'float16'],
-        help='numbers to compute in (default: the config\'s; auto is '
-        'bfloat16 on a GPU, float32 on a CPU)')
+    add_precision(model)
     model.add_argument(
         '--batch-size',
         type=_positive,

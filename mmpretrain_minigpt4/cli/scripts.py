@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError
 from .exits import EXIT_CODES, UsageError, guarded
+from .precision import add_precision, apply_precision
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -127,6 +128,7 @@ def _common_parser(program: str, description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='override values of the config, for instance '
         'train_cfg.max_iters=100; lists as key=a,b or key="[a,b]"')
+    add_precision(parser)
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision (needs a GPU)')
     parser.add_argument(
@@ -253,6 +255,7 @@ def _complete_dataloader(cfg: 'Config', name: str,
 
 
 def _merge_options(cfg: 'Config', args: argparse.Namespace) -> None:
+    apply_precision(cfg, args)
     if args.cfg_options is None:
         return
     try:

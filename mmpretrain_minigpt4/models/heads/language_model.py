@@ -20,6 +20,7 @@ import torch
 from ...assets import resolve
 from ...errors import CheckpointError, ConfigError, MissingWeightsError
 from ..dtypes import load_dtype
+from ..quantization import check, quantize
 from .tokenizer import TextTokenizer
 
 WANTED = (
@@ -114,19 +115,34 @@ def find(llm: str | Mapping | None, tokenizer: str | None = None,
     return source
 
 
-def load(source: LanguageModelSource, dtype: str = 'auto'
-         ) -> torch.nn.Module:
+def load(source: LanguageModelSource, dtype: str = 'auto',
+         quantization: str = 'none') -> torch.nn.Module:
     """Read the weights (or draw random ones) in eval mode.
 
     Weights go from the file into tensors of their final type, without random
-    numbers or float32 copies in between. Under ``torch.device('meta')``
-    nothing is read at all.
+    numbers or float32 copies in between. Those to be quantised are read in
+    the file's own type, and quantised layer by layer. Under
+    ``torch.device('meta')`` nothing is read at all.
+
+    Args:
+        source: What :func:`find` gave.
+        dtype: Of what is not quantised.
+        quantization: As of :func:`~..quantization.check`.
 
     Raises:
         CheckpointError: If the weights are broken or incomplete.
+        ConfigError: If they cannot be quantised here.
     """
-    from transformers import AutoModelForCausalLM
     wanted = load_dtype(dtype)
+    if check(quantization) == 'none' or _on_meta():
+        return _read(source, wanted)
+    llm = quantize(_read(source, 'auto'), quantization)
+    return llm if wanted == 'auto' else llm.to(wanted)
+
+
+def _read(source: LanguageModelSource, wanted: torch.dtype | str
+          ) -> torch.nn.Module:
+    from transformers import AutoModelForCausalLM
     if source.folder is None or _on_meta():
         kwargs = {} if wanted == 'auto' else dict(dtype=wanted)
         llm = AutoModelForCausalLM.from_config(source.config, **kwargs)

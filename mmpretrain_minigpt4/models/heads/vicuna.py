@@ -31,6 +31,7 @@ from ...prompts import (
 )
 from ...registry import MODELS
 from ..dtypes import compute_dtype, load_dtype
+from ..quantization import check as check_quantization
 from . import language_model
 from .rows import (
     IGNORED,
@@ -64,6 +65,8 @@ class VicunaHead(BaseModule):
         generation: Decoding options, over the defaults.
         tokenizer: Folder of a tokenizer other than the model's own.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU) or a type.
+        quantization: ``none``, ``int8``, ``int8-dynamic`` or ``int4``: of the
+            frozen language model's weights, see docs/precision.md.
         in_channels: Width of the visual tokens, where it is known, to be
             compared before weights are read.
         init_cfg: As of every module of the toolbox.
@@ -83,6 +86,7 @@ class VicunaHead(BaseModule):
                  generation: dict | None = None,
                  tokenizer: str | None = None,
                  dtype: str = 'auto',
+                 quantization: str = 'none',
                  in_channels: int | None = None,
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -94,6 +98,7 @@ class VicunaHead(BaseModule):
         self.dtype = dtype
         self.generation = GenerationOptions.from_dict(generation)
         load_dtype(dtype)
+        self.quantization = check_quantization(quantization)
         source = language_model.find(llm, tokenizer,
                                      self.reader.template.name)
         self.embed_dims = source.embed_dims
@@ -110,7 +115,7 @@ class VicunaHead(BaseModule):
         # Whether the weights came from a folder, and so may be absent from
         # a checkpoint.
         self.has_own_weights = source.folder is not None
-        self.llm = language_model.load(source, dtype)
+        self.llm = language_model.load(source, dtype, self.quantization)
         self._keeps_some = 'logits_to_keep' in inspect.signature(
             self.llm.forward).parameters
         self.register_load_state_dict_post_hook(_forgive_absent_llm)
@@ -135,6 +140,10 @@ class VicunaHead(BaseModule):
     def settle(self, device: torch.device, frozen: bool = True) -> None:
         """Give a frozen language model the type that suits its device."""
         wanted = compute_dtype(self.dtype, device)
+        if not frozen and self.quantization != 'none':
+            raise ConfigError(
+                f'quantization={self.quantization!r} is for a frozen language '
+                "model: put 'head' into `freeze`, or leave it out.")
         if frozen or self.dtype != 'auto':
             self.llm.to(wanted)
 

@@ -1,0 +1,48 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""``--dtype`` and ``--quantization``, of every command that opens a model."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .exits import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+DTYPES = ('auto', 'float32', 'bfloat16', 'float16')
+# Those of models/quantization.py, without importing torch for --help.
+QUANTIZATIONS = ('none', 'int8', 'int8-dynamic', 'int4')
+
+
+def add_precision(parser: argparse._ActionsContainer) -> None:
+    """Add both options to a parser or a group of one."""
+    parser.add_argument(
+        '--dtype',
+        choices=DTYPES,
+        help='numbers to compute in (default: the config\'s; auto is '
+        'bfloat16 on a GPU, float32 on a CPU)')
+    parser.add_argument(
+        '--quantization',
+        choices=QUANTIZATIONS,
+        help="bits of the frozen language model's weights (default: the "
+        "config's, which is none; needs the extra `quantize`)")
+
+
+def apply_precision(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Put both options into a config, where they were given.
+
+    Raises:
+        UsageError: If the config has no model of this package.
+    """
+    if args.dtype is None and args.quantization is None:
+        return
+    model = cfg.get('model') or {}
+    if model.get('head') is None:
+        raise UsageError(
+            '--dtype and --quantization are for a config whose model has a '
+            'head that is a language model; this one has none.')
+    if args.dtype is not None:
+        model.dtype = model.head.dtype = args.dtype
+    if args.quantization is not None:
+        model.head.quantization = args.quantization
