@@ -26,7 +26,7 @@ class MiniGPT4(lmms):
     model, with the task's images in front, or where it writes ``<image>``.
 
     Args:
-        pretrained: A name in the zoo (``minigpt4 list``).
+        pretrained: A name in the zoo (``minigpt4 models``).
         device: Where to run; by default a GPU if there is one, and in each
             of several processes its own.
         batch_size: Documents answered at once.
