@@ -80,7 +80,7 @@ def machine_line(line: dict) -> str:
         text += f'Ceilings: {ceilings}. '
     if 'logits' in equal:
         text += ('Logits after given tokens differ from P1 by '
-                 f'{equal["logits"]:.0e} of the largest. ')
+                 f'{equal["logits"]:.0e} of their size. ')
     return text + f'Command: `{line["command"]}`.'
 
 

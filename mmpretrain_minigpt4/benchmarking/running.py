@@ -13,6 +13,7 @@ import torch
 from .bench import Bench, Case, Settings
 from .records import Record
 from .suites import SUITES
+from .toolbox import add_peer
 
 
 def run_suites(names: Sequence[str], settings: Settings,
@@ -47,6 +48,9 @@ def run_suites(names: Sequence[str], settings: Settings,
             for suite, case in cases:
                 advance(f'{suite}: {case.name}')
                 for record in _records(bench, suite, case):
+                    if toolbox_python and settings.device.type == 'cpu':
+                        add_peer(toolbox_python, settings.dims, [record],
+                                 settings.threads)
                     found.append(record)
                     if out is not None:
                         out.write(record.to_json() + '\n')

@@ -75,7 +75,8 @@ def _reduced(bench: Bench, new: int, goals: dict, name: str,
         return
     exact = bench.pair('float32')
     # From the same seed, so from the same weights.
-    ours = build_ours(bench.dims, dtype, bench.device, **head)
+    ours = build_ours(bench.dims, dtype, bench.device, **
+                      head) if head else bench.pair(dtype).ours
     tokens = common.prompt_length(bench)
     record.settings['prompt'] = tokens
     with torch.no_grad():
