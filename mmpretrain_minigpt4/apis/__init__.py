@@ -8,23 +8,26 @@ they are imported when they are first asked for.
 
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks import Benchmark, find_benchmark, list_benchmarks
 from ..zoo import Entry
 from ..zoo import entries as list_entries
 
 if TYPE_CHECKING:
     from .caption import CaptionInferencer
+    from .evaluating import evaluate
     from .opening import open_model
     from .vqa import VQAInferencer
 
 _LAZY = {
     'CaptionInferencer': 'caption',
     'VQAInferencer': 'vqa',
+    'evaluate': 'evaluating',
     'open_model': 'opening',
 }
 
 __all__ = [
-    'CaptionInferencer', 'Entry', 'VQAInferencer', 'list_entries',
-    'open_model'
+    'Benchmark', 'CaptionInferencer', 'Entry', 'VQAInferencer', 'evaluate',
+    'find_benchmark', 'list_benchmarks', 'list_entries', 'open_model'
 ]
 
 

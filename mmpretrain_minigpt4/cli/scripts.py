@@ -99,6 +99,8 @@ def _test(argv: Sequence[str] | None) -> None:
         earlier = cfg.model.get('checkpoints') or []
         path = _existing_checkpoint(args.checkpoint)
         cfg.model.checkpoints = [*earlier, path]
+    from ..apis.evaluating import check_files
+    check_files(cfg)
     runner = _build_runner(cfg)
     if predictions:
         from mmengine.evaluator import DumpResults

@@ -17,7 +17,10 @@ td, th { text-align: left; vertical-align: top; padding: 2px 12px 2px 0;
   border-bottom: 1px solid var(--line); }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 td, p, li { overflow-wrap: anywhere; }
-.top { display: flex; flex-wrap: wrap; gap: 8px 40px; }
+.top { display: flex; gap: 8px 40px; align-items: flex-start; }
+.top table { flex: 1 1 60%; } .top table:first-child { flex: 0 0 auto; }
+.top td:first-child { white-space: nowrap; }
+@media (max-width: 800px) { .top { flex-wrap: wrap; } }
 nav { position: sticky; top: 0; padding: 8px 0; z-index: 1;
   background: Canvas; border-bottom: 1px solid var(--line); }
 nav button, nav input { font: inherit; padding: 3px 10px; }
