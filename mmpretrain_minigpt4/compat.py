@@ -253,12 +253,35 @@ class StrictCheckpoints(Patch):
             runner._load_checkpoint_to_model = load_strictly
 
 
+class ListElements(Patch):
+    """Let an option replace an element of a list of plain values."""
+
+    modules = ('mmengine.config.config', )
+    reason = (
+        '`--cfg-options model.checkpoints.1=FILE` ends in an AttributeError: '
+        'mmengine merges an option into an element of a list, and only a '
+        'dict can be merged into. Any other is replaced.')
+    until = 'mmengine replaces elements that are no dicts.'
+
+    def late(self, module: ModuleType) -> None:
+        merge = module.Config._merge_a_into_b
+
+        @functools.wraps(merge)
+        def merge_or_replace(a, b, allow_list_keys=False):
+            if not isinstance(a, dict) or not isinstance(b, (dict, list)):
+                return a
+            return merge(a, b, allow_list_keys)
+
+        module.Config._merge_a_into_b = staticmethod(merge_or_replace)
+
+
 PATCHES: tuple[Patch, ...] = (
     TorchvisionSchemas(),
     NoToolboxMultimodalModels(),
     OwnModels(),
     OwnInferencers(),
     StrictCheckpoints(),
+    ListElements(),
 )
 
 

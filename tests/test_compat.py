@@ -145,6 +145,27 @@ def test_still_needed_strict_checkpoints(tmp_path):
     assert model.weight.shape == (2, 3)
 
 
+def test_still_needed_list_elements():
+    done = run("""
+from mmengine.config import Config
+try:
+    Config(dict(x=['a', 'b'])).merge_from_dict({'x.1': 'c'})
+    done['fails'] = False
+except AttributeError:
+    done['fails'] = True
+""")
+    assert done['fails']
+
+
+def test_an_option_replaces_an_element_of_a_list():
+    from mmengine.config import Config
+    cfg = Config(dict(x=['a', 'b', dict(y=1, z=2)]))
+    cfg.merge_from_dict({'x.1': 'c', 'x.2.y': 3})
+    assert cfg.x == ['a', 'c', dict(y=3, z=2)]
+    with pytest.raises(KeyError, match='exceeds the length'):
+        cfg.merge_from_dict({'x.5': 'd'})
+
+
 def test_importing_the_package_is_cheap_and_imports_nothing():
     done = run("""
 import sys, time
