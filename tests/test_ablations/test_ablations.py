@@ -92,8 +92,9 @@ def test_an_ablation_trains_what_it_says_in_both_stages(kind, trained,
     saved = tmp_path / '1' / 'trained.safetensors'
     assert set(load_file(saved)) == {
         name for name, x in first.named_parameters() if x.requires_grad}
-    second = MODELS.build(
-        read(f'stage2_{kind}', **{'model.checkpoints.1': str(saved)}).model)
+    cfg = read(f'stage2_{kind}')
+    cfg.model.checkpoints[1] = str(saved)
+    second = MODELS.build(cfg.model)
     for name, tensor in load_file(saved).items():
         assert torch.equal(second.get_parameter(name), tensor)
 

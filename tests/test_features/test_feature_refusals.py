@@ -20,7 +20,7 @@ from mmpretrain_minigpt4.errors import (
     ImageError,
 )
 from mmpretrain_minigpt4.features import FeatureIndex
-from mmpretrain_minigpt4.features.pipeline import split
+from mmpretrain_minigpt4.features.pipeline import LOOK_UP, look_up, split
 from mmpretrain_minigpt4.registry import MODELS
 
 VISION = 'asset://tiny/vision.safetensors'
@@ -30,7 +30,7 @@ VISION = 'asset://tiny/vision.safetensors'
 def cache(tmp_path_factory):
     """Two images with their features; one that is no image."""
     root = tmp_path_factory.mktemp('cached')
-    write_align(root / 'data', 60, broken=[7])
+    write_align(root / 'data', 12, broken=[7])
     return root
 
 
@@ -131,6 +131,16 @@ def test_an_augmentation_inside_of_a_step_is_refused():
 def test_a_step_that_cannot_be_told_is_asked_about():
     with pytest.raises(FeatureCacheError, match='reads_image'):
         split([dict(type='RemapLabels'), dict(type='PackInputs')])
+
+
+def test_a_run_can_begin_from_the_config_that_one_left(cfg):
+    dataset = cfg.train_dataloader.dataset
+    look_up(dataset, cfg.model.features)
+    once = dataset.to_dict()
+    assert [step['type'] for step in once['pipeline']] == [
+        LOOK_UP, 'mmpretrain.PackInputs']
+    look_up(dataset, cfg.model.features)
+    assert dataset.to_dict() == once
 
 
 def test_text_steps_and_packing_are_kept():

@@ -5,8 +5,8 @@
 import json
 
 import pytest
-from conftest import Run
 from made_data import write_align, write_images, write_shard
+from small_run import Run
 
 from mmpretrain_minigpt4.apis.cache_features import cache_features
 from mmpretrain_minigpt4.datasets import LoadImage
@@ -29,9 +29,14 @@ def blind(monkeypatch):
     return close
 
 
-def test_features_in_float32_change_no_bit(small, blind, tmp_path):
+@pytest.fixture(scope='module')
+def plain(small, tmp_path_factory):
+    """The run from images."""
+    return Run(small(), tmp_path_factory.mktemp('plain'))
+
+
+def test_features_in_float32_change_no_bit(small, plain, blind, tmp_path):
     cfg = small()
-    plain = Run(cfg, tmp_path / 'plain')
     report = cache_features(cfg, tmp_path / 'cache', dtype='float32')
     assert (report.images, report.added, report.broken) == (5, 5, [])
     blind()
@@ -42,9 +47,8 @@ def test_features_in_float32_change_no_bit(small, blind, tmp_path):
     assert cached.model.backbone is None and cached.model.neck is None
 
 
-def test_features_in_half_precision_change_little(small, tmp_path):
+def test_features_in_half_precision_change_little(small, plain, tmp_path):
     cfg = small()
-    plain = Run(cfg, tmp_path / 'plain')
     assert cache_features(cfg, tmp_path / 'cache').image_bytes == 16 * 128 * 2
     cfg.model.features = str(tmp_path / 'cache')
     cached = Run(cfg, tmp_path / 'cached')
@@ -54,8 +58,8 @@ def test_features_in_half_precision_change_little(small, tmp_path):
 
 def test_files_with_a_broken_one_give_the_very_same_run(align, blind,
                                                         tmp_path):
-    write_align(tmp_path / 'data', 30, broken=[3])
-    cfg = align(tmp_path / 'data', **{'train_cfg.max_iters': 12})
+    write_align(tmp_path / 'data', 8, broken=[3])
+    cfg = align(tmp_path / 'data', **{'train_cfg.max_iters': 4})
     plain = Run(cfg, tmp_path / 'plain')
     report = cache_features(
         cfg, tmp_path / 'cache', dtype='float32', workers=2)
@@ -121,13 +125,3 @@ def test_samples_with_several_and_no_images_are_looked_up(small, blind,
     cached = Run(cfg, tmp_path / 'cached')
     # Batches hold other numbers of images, so the last bits may differ.
     assert cached.losses == pytest.approx(plain.losses, rel=1e-5)
-
-
-def test_a_run_can_begin_from_the_config_that_one_left(small, tmp_path):
-    from mmengine.config import Config
-    cfg = small()
-    cache_features(cfg, tmp_path / 'cache')
-    cfg.model.features = str(tmp_path / 'cache')
-    first = Run(cfg, tmp_path / 'first')
-    left, = (tmp_path / 'first').glob('*.py')
-    assert Run(Config.fromfile(left), tmp_path / 'second').same(first)
