@@ -100,21 +100,32 @@ class MiniGPT4Inferencer:
         Args:
             items: ``img`` and, for questions, ``question``.
             return_datasamples: Give data samples rather than dicts.
-            batch_size: Images answered at once.
+            batch_size: Images answered at once; as soon as one is done, the
+                next takes its place.
             **kwargs: For the steps of the inferencer, as in the toolbox.
         """
         reading, decoding, drawing, packing = self._dispatch_kwargs(**kwargs)
-        samples = []
+        asked: list = []
+        done: set[int] = set()
+
+        def batches() -> Iterator[dict]:
+            for batch in self.preprocess(
+                    items, batch_size=batch_size, **reading):
+                asked.extend(batch['data_samples'])
+                yield batch
+
         with Progress(
                 console=Console(stderr=True),
                 transient=True,
                 disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task('Inference', total=len(items))
-            for batch in self.preprocess(
-                    items, batch_size=batch_size, **reading):
-                found = self.forward(batch, **decoding)
-                samples += found
-                progress.advance(task, len(found))
+            for sample, error in self.model.answers(
+                    batches(), slots=batch_size, **decoding):
+                if error is not None:
+                    raise error
+                done.add(id(sample))
+                progress.advance(task)
+        samples = [sample for sample in asked if id(sample) in done]
         drawn = self.visualize(items, samples, **drawing)
         return self.postprocess(samples, drawn, return_datasamples, **packing)
 

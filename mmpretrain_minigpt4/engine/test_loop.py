@@ -47,7 +47,8 @@ from .progress import progress
 from .state import unwrapped
 
 
-def answers_of(model: nn.Module, batches: Iterable[dict]) -> Iterator[Any]:
+def answers_of(model: nn.Module, batches: Iterable[dict],
+               slots: int | None = None) -> Iterator[Any]:
     """Answer batches; gives finished samples, one at a time, in any order.
 
     A sample that cannot be answered comes with ``failed``, the reason.
@@ -55,7 +56,15 @@ def answers_of(model: nn.Module, batches: Iterable[dict]) -> Iterator[Any]:
     Args:
         model: The model.
         batches: Collated samples, each with its ``sample_index``.
+        slots: Samples that are answered at a time.
     """
+    whole = unwrapped(model)
+    if hasattr(whole, 'answers'):
+        for sample, error in whole.answers(batches, slots):
+            if error is not None:
+                sample.set_metainfo(dict(failed=describe(error)))
+            yield sample
+        return
     for batch in batches:
         try:
             samples = model.test_step(batch)
@@ -205,7 +214,9 @@ class TestLoop(BaseTestLoop):
         self._ready.clear()
         self._group = 0
         with torch.autocast(device, enabled=self.fp16):
-            for sample in answers_of(model, self._batches(log, advance)):
+            for sample in answers_of(
+                    model, self._batches(log, advance),
+                    batch_size(self._source)):
                 record = to_record(sample)
                 log.add(record)
                 inputs = self._waiting.pop(record['index'])

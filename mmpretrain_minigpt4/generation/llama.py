@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ..ops import attention, linear_add
 from .cache import KVCache
 
 # Models of these classes are built alike.
@@ -109,29 +110,25 @@ class Llama:
         size, width, _ = embeds.shape
         cos, sin = self._turns(place.positions)
         x = embeds.to(self.dtype)
-        groups = self.num_heads != self.num_kv_heads
         for index, layer in enumerate(self.layers):
-            attention, mlp = layer.self_attn, layer.mlp
+            mixer, mlp = layer.self_attn, layer.mlp
             h = _rms_norm(x, layer.input_layernorm)
             # float[B, T, H * D] -> float[B, T, H, D]
-            q = attention.q_proj(h).view(size, width, -1, self.head_dims)
-            k = attention.k_proj(h).view(size, width, -1, self.head_dims)
-            v = attention.v_proj(h).view(size, width, -1, self.head_dims)
+            q = mixer.q_proj(h).view(size, width, -1, self.head_dims)
+            k = mixer.k_proj(h).view(size, width, -1, self.head_dims)
+            v = mixer.v_proj(h).view(size, width, -1, self.head_dims)
             cache.write(index, place.rows, place.entries,
                         _rotate(k, cos, sin), v)
             keys, values = cache.read(index, place.rows, place.stop)
             # float[B, H, T, D]
-            h = F.scaled_dot_product_attention(
-                _rotate(q, cos, sin).transpose(1, 2),
-                keys,
-                values,
-                attn_mask=place.bias,
-                is_causal=place.causal,
-                enable_gqa=groups)
+            h = attention(
+                _rotate(q, cos, sin).transpose(1, 2), keys, values,
+                place.bias, place.causal)
             # float[B, H, T, D] -> float[B, T, H * D]
-            x = x + attention.o_proj(h.transpose(1, 2).flatten(2))
+            x = linear_add(mixer.o_proj, h.transpose(1, 2).flatten(2), x)
             h = _rms_norm(x, layer.post_attention_layernorm)
-            x = x + mlp.down_proj(F.silu(mlp.gate_proj(h)) * mlp.up_proj(h))
+            x = linear_add(mlp.down_proj,
+                           F.silu(mlp.gate_proj(h)) * mlp.up_proj(h), x)
         return _rms_norm(x, self.norm)
 
     def _turns(self, positions: torch.Tensor

@@ -10,17 +10,18 @@ language model.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
-from .. import weights
-from ..errors import ConfigError
+from .. import ops, weights
+from ..errors import ConfigError, MiniGPT4Error
 from ..registry import MODELS, checks_settings
 from . import lora as lora_
 from .dtypes import compute_dtype
+from .image_reuse import ImageReuse
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
 
@@ -56,6 +57,8 @@ class MiniGPT4(BaseModel):
         dtype: Type of the frozen vision parts: ``auto`` (bfloat16 on a GPU,
             float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``. What
             is trained stays float32; the head has its own.
+        prepack: On a CPU, lay out the frozen weights once as its fast
+            matrix product wants them; the original layout is freed.
         init_cfg: As of every module of the toolbox.
 
     Raises:
@@ -76,6 +79,7 @@ class MiniGPT4(BaseModel):
                  lora: dict | None = None,
                  features: str | None = None,
                  dtype: str = 'auto',
+                 prepack: bool = True,
                  init_cfg: dict | None = None) -> None:
         _check_names('freeze', freeze)
         _check_names('from_scratch', from_scratch)
@@ -124,6 +128,7 @@ class MiniGPT4(BaseModel):
         self.projector = projector
         self.head = head
         self.dtype = dtype
+        self.prepack = prepack
         self.freeze = tuple(freeze)
         for part in self._frozen_parts():
             part.requires_grad_(False)
@@ -199,6 +204,41 @@ class MiniGPT4(BaseModel):
         raise ConfigError(f'There is no mode {mode!r}; known: tensor, loss, '
                           'predict.')
 
+    @torch.no_grad()
+    def answers(self, batches: Iterable[Mapping], slots: int | None = None,
+                **options) -> Iterator[tuple[object, MiniGPT4Error | None]]:
+        """Answer collated batches, each sample as soon as it is done.
+
+        Nothing waits for the longest answer of its batch: the next samples
+        take the places of those that have ended. An image that came a moment
+        ago is not encoded again.
+
+        Args:
+            batches: As a data loader gives them, read lazily.
+            slots: Samples that are answered at a time.
+            options: Decoding options.
+
+        Returns:
+            Iterator: The batches' own data samples with their answers, in
+            any order, and None; or a sample that cannot be answered and the
+            error that says why.
+        """
+        seen = ImageReuse()
+
+        def encode(batch: dict) -> list[torch.Tensor]:
+            images = self.data_preprocessor(batch, False)['images']
+            return list(self.extract_feat(images))
+
+        def asked() -> Iterator[tuple[torch.Tensor, object]]:
+            for batch in batches:
+                tokens = seen.encode(batch, encode)
+                for each, sample in zip(
+                        tokens, batch['data_samples'], strict=True):
+                    # float[Q, E] of a lone image -> float[1, Q, E]
+                    yield each[None] if each.dim() == 2 else each, sample
+
+        yield from self.head.answers(asked(), slots, **options)
+
     def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
                      ) -> torch.Tensor | list[torch.Tensor]:
         """Visual tokens, nested as the images are."""
@@ -242,8 +282,12 @@ class MiniGPT4(BaseModel):
                 self, [path for name in checkpoints
                        for path in weights.locate(str(name))],
                 allow_missing=tuple(optional))
-        if self.lora is not None and not lora_.check_loaded(
+        if self.lora is None:
+            return
+        if lora_.check_loaded(
                 self.head.llm, self.load_report.sources, 'head.llm.'):
+            lora_.check_scale(self.load_report.files, self.lora)
+        else:
             print_log('LoRA begins anew: no checkpoint holds its weights.',
                       'current')
 
@@ -287,7 +331,17 @@ class MiniGPT4(BaseModel):
             with (contextlib.nullcontext() if self.lora is None else
                   lora_.keeping_lora_type(self.head.llm)):
                 self.head.settle(device, frozen='head' in self.freeze)
+        if self.prepack and device.type == 'cpu':
+            for part in self._frozen_parts():
+                # Layers beside LoRA are merged in place, one day.
+                if self.lora is None or part is not self.head:
+                    ops.prepack(part)
         self._settled = device
+
+    def _apply(self, *args, **kwargs) -> MiniGPT4:
+        # Moved or converted, weights have to be looked after again.
+        self._settled = None
+        return super()._apply(*args, **kwargs)
 
 
 def _build(part: dict | torch.nn.Module | None,

@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...ops import attention, linear, linear_gelu
 from ...registry import MODELS
 
 # Source: BLIP-2 and EVA initialise every matrix alike.
@@ -43,9 +44,9 @@ class Attention(nn.Module):
         bias = torch.cat(
             (self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
         # [B, N, 3D] -> [B, N, 3, h, D/h] -> three of [B, h, N, D/h]
-        q, k, v = F.linear(x, self.qkv.weight, bias).view(
+        q, k, v = linear(self.qkv, x, bias).view(
             b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attention(q, k, v)
         x = x.transpose(1, 2).reshape(b, n, d)  # heads side by side again
         return self.proj(x)
 
@@ -65,7 +66,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``float[B, N, D]`` to ``float[B, N, D]``."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(linear_gelu(self.fc1, x))
 
 
 class Block(nn.Module):

@@ -16,23 +16,13 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 
 from ...errors import ConfigError, PromptError
-from ...generation import (
-    Answer,
-    GenerationOptions,
-    StopMatcher,
-    decode,
-    row_limit,
-)
-from ...prompts import (
-    Piece,
-    Template,
-    count_images,
-    get_template,
-)
+from ...generation import EngineSettings, GenerationOptions
+from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
 from ..dtypes import compute_dtype, load_dtype
 from ..quantization import check as check_quantization
 from . import language_model
+from .answering import Answering
 from .rows import (
     IGNORED,
     IMAGE_ID,
@@ -42,12 +32,12 @@ from .rows import (
     tokenize,
     tokenize_answer,
 )
-from .samples import PREDICTIONS, SampleReader
-from .scoring import score_candidates
+from .samples import SampleReader
+from .visual import check_slots, split
 
 
 @MODELS.register_module()
-class VicunaHead(BaseModule):
+class VicunaHead(Answering, BaseModule):
     """A causal language model that reads visual tokens among its words.
 
     What it reads in a data sample is told at :class:`SampleReader`.
@@ -63,6 +53,8 @@ class VicunaHead(BaseModule):
         question_template: What a ``question`` is put into.
         max_txt_len: At most this many tokens of an answer are trained on.
         generation: Decoding options, over the defaults.
+        engine: Settings of the decoding engine (``slots``, ``fast``,
+            ``reuse``, ``patience``), over its defaults.
         tokenizer: Folder of a tokenizer other than the model's own.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU) or a type.
         quantization: ``none``, ``int8``, ``int8-dynamic`` or ``int4``: of the
@@ -84,6 +76,7 @@ class VicunaHead(BaseModule):
                  question_template: str = '{question}',
                  max_txt_len: int = 160,
                  generation: dict | None = None,
+                 engine: dict | None = None,
                  tokenizer: str | None = None,
                  dtype: str = 'auto',
                  quantization: str = 'none',
@@ -97,6 +90,7 @@ class VicunaHead(BaseModule):
         self.max_txt_len = max_txt_len
         self.dtype = dtype
         self.generation = GenerationOptions.from_dict(generation)
+        self.engine = EngineSettings.from_dict(engine)
         load_dtype(dtype)
         self.quantization = check_quantization(quantization)
         source = language_model.find(llm, tokenizer,
@@ -159,7 +153,7 @@ class VicunaHead(BaseModule):
         Returns:
             dict: ``loss``, a float32 scalar.
         """
-        visual = _split(feats, data_samples)
+        visual = split(feats, data_samples)
         rows = [
             self.training_row(sample, tokens)
             for tokens, sample in zip(visual, data_samples, strict=True)
@@ -178,73 +172,6 @@ class VicunaHead(BaseModule):
                 labels[:, -keep + 1:].flatten(),
                 ignore_index=IGNORED))
 
-    def predict(self, feats: torch.Tensor | Sequence[torch.Tensor],
-                data_samples: Sequence | None = None, **options) -> list:
-        """Write an answer into each data sample.
-
-        Args:
-            feats: As of :meth:`loss`.
-            data_samples: Made anew when absent.
-            options: Decoding options of this call, over the config's.
-
-        Returns:
-            list: The data samples, with ``pred_caption`` or ``pred_answer``
-            and, where they have ``candidates``, ``candidate_scores``.
-        """
-        visual = split_images(feats)
-        if data_samples is None:
-            data_samples = _new_samples(len(visual))
-        answers = self.generate(visual, data_samples, **options)
-        for sample, answer in zip(data_samples, answers, strict=True):
-            sample.set_field(answer.text, PREDICTIONS[self.reader.task])
-        scores = score_candidates(self, visual, data_samples)
-        for sample, of_each in zip(data_samples, scores, strict=True):
-            if of_each is not None:
-                sample.set_field(of_each, 'candidate_scores')
-        return list(data_samples)
-
-    @torch.no_grad()
-    def generate(self, feats: torch.Tensor | Sequence[torch.Tensor],
-                 data_samples: Sequence, **options) -> list[Answer]:
-        """Decode an answer for each data sample, which is left as it is.
-
-        Args:
-            feats: As of :meth:`loss`.
-            data_samples: As of :meth:`loss`; targets are not read.
-            options: As of :meth:`predict`.
-
-        Returns:
-            list: Token ids, text, and why the answer ended.
-
-        Raises:
-            GenerationError: If an option has no meaning.
-            PromptError: If a prompt cannot be read or is too long.
-        """
-        settings = self.generation.replace(**{
-            key: value
-            for key, value in options.items() if value is not None
-        })
-        visual = _split(feats, data_samples)
-        rows: list[Row] = []
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for i, tokens in enumerate(visual):
-            ids, template = self.prompt_ids(data_samples[i], tokens)
-            row_limit(len(ids), settings, self.context)  # is there room?
-            rows.append(make_row(ids))
-            groups.setdefault(template.stops, []).append(i)
-        answers: list[Answer] = [None] * len(rows)
-        for stops, members in groups.items():
-            inputs, _ = self._embed([rows[i] for i in members],
-                                    [visual[i] for i in members])
-            matcher = StopMatcher(self._tokens().token_bytes,
-                                  (*stops, *settings.stops), self.end_ids)
-            found = decode(self.llm, inputs['inputs_embeds'],
-                           inputs['attention_mask'], settings, matcher,
-                           self.context)
-            for i, answer in zip(members, found, strict=True):
-                answers[i] = answer
-        return answers
-
     def logits(self, feats: torch.Tensor | Sequence[torch.Tensor],
                prompts: Sequence[Sequence[Piece]]
                ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -257,10 +184,10 @@ class VicunaHead(BaseModule):
         Returns:
             tuple: float[B, T, V], left-padded, and int[B, T], 0 on padding.
         """
-        visual = _split(feats, prompts)
+        visual = split(feats, prompts)
         rows = []
         for pieces, tokens in zip(prompts, visual, strict=True):
-            _check_slots(pieces, tokens)
+            check_slots(pieces, tokens)
             rows.append(
                 make_row(tokenize(pieces, self._tokens(), tokens.shape[-2])))
             self._check_room(len(rows[-1].ids))
@@ -276,7 +203,7 @@ class VicunaHead(BaseModule):
             tokens: float[n, Q, E], its images.
         """
         parts, template = self.reader.exchanges(sample, len(tokens))
-        _check_slots([piece for pieces, _ in parts for piece in pieces],
+        check_slots([piece for pieces, _ in parts for piece in pieces],
                      tokens)
         row = Row([], [])
         for pieces, answer in parts:
@@ -296,7 +223,7 @@ class VicunaHead(BaseModule):
             tokens: float[n, Q, E], its images.
         """
         pieces, template = self.reader.prompt(sample, len(tokens))
-        _check_slots(pieces, tokens)
+        check_slots(pieces, tokens)
         return tokenize(pieces, self._tokens(), tokens.shape[-2]), template
 
     def _embed(self, rows: Sequence[Row], visual: Sequence[torch.Tensor]
@@ -334,38 +261,6 @@ class VicunaHead(BaseModule):
                               'and has no tokenizer. Name a folder that has '
                               'one by `tokenizer=`.')
         return self.tokenizer
-
-
-def split_images(feats: torch.Tensor | Sequence[torch.Tensor]
-                 ) -> list[torch.Tensor]:
-    """Visual tokens of each sample, float[n, Q, E]."""
-    if isinstance(feats, torch.Tensor):
-        if feats.dim() == 3:
-            feats = feats.unsqueeze(1)  # float[B, 1, Q, E]
-        return list(feats)
-    return [x.unsqueeze(0) if x.dim() == 2 else x for x in feats]
-
-
-def _split(feats: torch.Tensor | Sequence[torch.Tensor],
-           samples: Sequence) -> list[torch.Tensor]:
-    visual = split_images(feats)
-    if len(visual) != len(samples):
-        raise PromptError(f'There are {len(samples)} samples and the images '
-                          f'of {len(visual)}. Give each sample its own.')
-    return visual
-
-
-def _check_slots(pieces: Sequence[Piece], tokens: torch.Tensor) -> None:
-    slots = count_images(pieces)
-    if slots != len(tokens):
-        raise PromptError(
-            f'The prompt has room for {slots} images, the sample has '
-            f'{len(tokens)}. Give one image for each image slot.')
-
-
-def _new_samples(number: int) -> list:
-    from mmpretrain.structures import DataSample
-    return [DataSample() for _ in range(number)]
 
 
 def _size_hint(width: int) -> str:

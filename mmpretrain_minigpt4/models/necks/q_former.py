@@ -7,11 +7,11 @@ width, h heads, L any number of tokens.
 """
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...ops import attention, linear_gelu
 from ...registry import MODELS
 
 # Source: BERT and BLIP-2 initialise every matrix alike.
@@ -44,11 +44,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Let ``float[B, Q, C]`` read ``float[B, L, context_dims]``."""
-        out = F.scaled_dot_product_attention(
+        out = attention(
             self.split(self.q(x)),
             self.split(self.k(context)),
             self.split(self.v(context)),
-            dropout_p=self.dropout if self.training else 0.0)
+            dropout=self.dropout if self.training else 0.0)
         # [B, h, Q, C/h] -> [B, Q, C]
         return self.proj(out.transpose(1, 2).flatten(2))
 
@@ -68,7 +68,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``float[B, Q, C]`` to ``float[B, Q, C]``."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(linear_gelu(self.fc1, x))
 
 
 class Layer(nn.Module):

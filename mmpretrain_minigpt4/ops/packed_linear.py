@@ -1,0 +1,232 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Linear layers of frozen weights, laid out once as the CPU wants them.
+
+A stock linear layer brings its weight into oneDNN's blocked layout, or falls
+back to a slower product, at every call. A frozen weight need be laid out only
+once; the numbers stay the same. The operators for it are private to PyTorch,
+so they are tried before they are used, and without them all stays as it was.
+
+Legend: I and O input and output channels.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# The layout hardly depends on the number of rows; this many is typical.
+ROWS = 32
+TYPES = (torch.float32, torch.bfloat16)
+
+
+def prepack(module: nn.Module) -> int:
+    """Prepack the frozen linear layers in a module, where that works.
+
+    The original weights are freed. State dicts, copies, moves and loading go
+    on as before: they see plain weights, and a layer that is moved or loaded
+    becomes plain again. Layers stay what they are if they are trained, share
+    their weight, are not on a CPU, or are not plain (quantised, sharded).
+
+    Args:
+        module: On a CPU.
+
+    Returns:
+        int: How many layers were prepacked.
+    """
+    owners: dict[int, int] = {}
+    for layer in module.modules():
+        for weight in layer._parameters.values():
+            if weight is not None:
+                owners[id(weight)] = owners.get(id(weight), 0) + 1
+    number = 0
+    for layer in module.modules():
+        if type(layer) is not nn.Linear:
+            continue
+        weight = layer.weight
+        if (weight.requires_grad or owners[id(weight)] > 1
+                or type(weight) is not nn.Parameter
+                or type(weight.data) is not torch.Tensor
+                or weight.device.type != 'cpu' or weight.dtype not in TYPES
+                or not can_prepack(weight.dtype)):
+            continue
+        packed = _reorder(weight.detach())
+        del layer._parameters['weight']
+        layer.__class__ = PackedLinear
+        layer.__dict__['_packed'] = {(packed.dtype, False): packed}
+        number += 1
+    return number
+
+
+def unpack(layer: nn.Module) -> None:
+    """Make a prepacked layer plain again; any other stays as it is."""
+    if not isinstance(layer, PackedLinear):
+        return
+    weight = layer.weight
+    del layer.__dict__['_packed']
+    layer.__class__ = nn.Linear
+    layer.register_parameter('weight', weight)
+
+
+def linear(layer: nn.Module, x: torch.Tensor,
+           bias: torch.Tensor | None = None) -> torch.Tensor:
+    """A linear layer, with another bias than its own.
+
+    Args:
+        layer: Prepacked or plain.
+        x: float[..., I].
+        bias: float[O].
+    """
+    if isinstance(layer, PackedLinear):
+        return layer.product(x, bias)
+    return F.linear(x, layer.weight, bias)
+
+
+def linear_gelu(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A linear layer and GELU (by the error function) after it.
+
+    Args:
+        layer: Prepacked or plain, with a bias or without.
+        x: float[..., I].
+    """
+    if isinstance(layer, PackedLinear) and not (torch.is_grad_enabled()
+                                                and x.requires_grad):
+        return layer.product(x, layer.bias, 'gelu')
+    return F.gelu(layer(x))
+
+
+def linear_add(layer: nn.Module, x: torch.Tensor,
+               other: torch.Tensor) -> torch.Tensor:
+    """A linear layer, added to something.
+
+    Args:
+        layer: Of any kind.
+        x: float[..., I].
+        other: float[..., O].
+    """
+    if (isinstance(layer, PackedLinear) and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled('cpu')):
+        return torch.ops.mkldnn._linear_pointwise.binary(
+            x, other, layer.packed(x.dtype), layer.bias, 'add')
+    return other + layer(x)
+
+
+@functools.cache
+def can_prepack(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch and this CPU can, which is tried out."""
+    weight = torch.arange(12., dtype=dtype).view(3, 4)
+    x = torch.ones(2, 4, dtype=dtype)
+    try:
+        packed = _reorder(weight)
+        found = torch.ops.mkldnn._linear_pointwise(x, packed, None, 'none',
+                                                   [], '')
+        return (torch.equal(packed.to_dense(), weight)
+                and torch.equal(found, F.linear(x, weight)))
+    except (AttributeError, RuntimeError):
+        return False
+
+
+class PackedLinear(nn.Linear):
+    """A frozen linear layer whose weight is laid out for oneDNN.
+
+    Made by :func:`prepack`, not built.
+    """
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The plain weight, float[O, I], made anew at each reading."""
+        packed = next(iter(self._packed.values()))
+        return nn.Parameter(packed.to_dense(), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float[..., I] to float[..., O]."""
+        return self.product(x, self.bias)
+
+    def product(self,
+                x: torch.Tensor,
+                bias: torch.Tensor | None,
+                activation: str = 'none') -> torch.Tensor:
+        """As :meth:`forward`, with this bias.
+
+        Args:
+            x: float[..., I].
+            bias: float[O], or None.
+            activation: ``none`` or ``gelu``; without a gradient only.
+        """
+        if torch.is_autocast_enabled('cpu'):
+            dtype = torch.get_autocast_dtype('cpu')
+            x = x.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        if torch.is_grad_enabled():
+            if bias is not None and bias.requires_grad:
+                return _FrozenProduct.apply(x, self) + bias
+            if x.requires_grad:
+                product = _FrozenProduct.apply(x, self)
+                return product if bias is None else product + bias
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.packed(x.dtype), bias, activation, [], 'none')
+
+    def packed(self, dtype: torch.dtype, transposed: bool = False
+               ) -> torch.Tensor:
+        """The weight in oneDNN's layout, in a type, perhaps transposed."""
+        found = self._packed.get((dtype, transposed))
+        if found is None:
+            weight = self.weight.detach().to(dtype)
+            found = _reorder(weight.t().contiguous() if transposed else
+                             weight)
+            self._packed[dtype, transposed] = found
+        return found
+
+    def _apply(self, *args, **kwargs):
+        unpack(self)
+        return self._apply(*args, **kwargs)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        weight = self.weight
+        destination[prefix + 'weight'] = (weight if keep_vars else
+                                          weight.detach())
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        unpack(self)
+        self._load_from_state_dict(*args, **kwargs)
+
+    def __reduce_ex__(self, protocol):
+        # What is copied or pickled is the plain layer.
+        state = {
+            key: value for key, value in self.__dict__.items()
+            if key != '_packed'
+        }
+        state['_parameters'] = dict(self._parameters, weight=self.weight)
+        return _plain_linear, (state, )
+
+
+def _plain_linear(state: dict) -> nn.Linear:
+    layer = nn.Linear.__new__(nn.Linear)
+    layer.__dict__ = state
+    return layer
+
+
+class _FrozenProduct(torch.autograd.Function):
+    """A product with a frozen weight; only its input has a gradient."""
+
+    @staticmethod
+    def forward(ctx, x, layer):
+        ctx.layer = layer
+        return torch.ops.mkldnn._linear_pointwise(
+            x, layer.packed(x.dtype), None, 'none', [], '')
+
+    @staticmethod
+    def backward(ctx, grad):
+        packed = ctx.layer.packed(grad.dtype, transposed=True)
+        return torch.ops.mkldnn._linear_pointwise(
+            grad.contiguous(), packed, None, 'none', [], ''), None
+
+
+def _reorder(weight: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.ops.mkldnn._reorder_linear_weight(
+            weight.contiguous(), ROWS)
