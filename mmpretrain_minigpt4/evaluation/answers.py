@@ -148,7 +148,11 @@ def read_answers(path: str | Path,
     if not path.is_file():
         raise DatasetError(f'There is no answers file {path}. Run the model '
                            'first, or name the file it wrote.')
-    text = path.read_text(encoding='utf-8')
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f'The answers file {path} cannot be read as '
+                           f'UTF-8 text: {error}.') from error
     faults = Faults(f'The answers file {path}', max_faults,
                     'Run the questions again, or take the questions that '
                     'the file was made from')
@@ -172,21 +176,32 @@ def read_answers(path: str | Path,
 
 def _items(text: str, path: Path, id_key: str, answer_key: str) -> list[dict]:
     try:
-        if text.lstrip()[:1] == '[':
-            items = json.loads(text)
-        else:
-            lines = [x for x in text.splitlines() if x.strip()]
-            try:
-                items = [json.loads(line) for line in lines]
-            except json.JSONDecodeError:
-                items = [json.loads(text)]
-            if len(items) == 1 and answer_key not in items[0]:
-                items = [{id_key: k, answer_key: v}
-                         for k, v in items[0].items()]
-    except (json.JSONDecodeError, AttributeError) as error:
+        items = _parse(text)
+    except (json.JSONDecodeError, RecursionError) as error:
         raise DatasetError(f'The answers file {path} is neither JSON nor '
                            f'JSON lines: {error}.') from error
     if not all(isinstance(item, dict) for item in items):
         raise DatasetError(f'The answers file {path} must hold dicts with '
                            f'{id_key!r} and {answer_key!r}.')
+    if len(items) == 1 and answer_key not in items[0]:
+        items = [{id_key: k, answer_key: v} for k, v in items[0].items()]
     return items
+
+
+def _parse(text: str) -> list:
+    """A JSON list or dict, or else one value a line."""
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        items = []
+        # Not splitlines: inside of a JSON text it cuts at U+2028 too.
+        for number, line in enumerate(text.split('\n'), 1):
+            if not line.strip():
+                continue
+            try:
+                items.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise json.JSONDecodeError(f'line {number}: {error.msg}',
+                                           line, error.pos) from None
+        return items
+    return whole if isinstance(whole, list) else [whole]

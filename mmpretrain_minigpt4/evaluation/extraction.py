@@ -160,6 +160,8 @@ def option(text: str, choices: Sequence[str]) -> int | None:
     one option, where an option inside a longer named one and options after
     "not" do not count.
     """
+    if not choices:
+        return None
     names = [simple(str(choice)) for choice in choices]
     said = simple(clean(text))
     same = [i for i, name in enumerate(names) if name and name == said]
@@ -186,16 +188,26 @@ def _mentioned(said: str, names: Sequence[str]) -> int | None:
         if not name:
             continue
         pattern = r'(?<!\S)' + re.escape(name) + r'(?!\S)'
-        spans += [(m.start(), m.end(), i) for m in re.finditer(pattern, said)
-                  if not re.search(r"(?:\bnot|n't|\brather than|"
-                                   r'\binstead of)(?: \w+)? $',
-                                   said[:m.start()] or '.')]
-    inside = {
-        (a, b, i) for a, b, i in spans for c, d, j in spans
-        if c <= a and b <= d and (d - c) > (b - a)
-    }
-    found = {i for span in spans if span not in inside for i in span[2:]}
+        spans += [(m.start(), -m.end(), i)
+                  for m in re.finditer(pattern, said)
+                  if not _negated(said, m.start())]
+    # By where they begin, the longest first: what ends no later than one
+    # before it, other than the same words again, is inside of that one.
+    found: set[int] = set()
+    whole = (0, 0)
+    for start, end, i in sorted(spans):
+        if -end > whole[1]:
+            whole = (start, -end)
+        if (start, -end) == whole:
+            found.add(i)
     return found.pop() if len(found) == 1 else None
+
+
+def _negated(said: str, at: int) -> bool:
+    """Whether one of the two words before a place denies what is there."""
+    before = ' '.join(said[:at].rsplit(None, 3)[-3:])
+    return bool(re.search(
+        r"(?:\bnot|n't|\brather than|\binstead of)(?: \w+)?$", before))
 
 
 def number(text: str) -> float | None:

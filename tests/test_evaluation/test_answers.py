@@ -53,10 +53,11 @@ def test_a_field_that_the_pipeline_dropped_is_named():
     '[{"question_id": 1, "answer": "a"}, {"question_id": "2", "answer": "b"}]',
     '{"1": "a",\n "2": "b"}',
     '{"1": "a", "2": "b"}',
+    '\ufeff{"1": "a", "2": "b"}',
 ])
 def test_answers_are_read_from_each_kind_of_file(tmp_path, text):
     path = tmp_path / 'answers.json'
-    path.write_text(text)
+    path.write_text(text, encoding='utf-8')
     assert read_answers(path, [1, 2]) == {'1': 'a', '2': 'b'}
 
 
@@ -77,10 +78,26 @@ def test_unreadable_answers_are_named(tmp_path):
     path = tmp_path / 'answers.jsonl'
     with pytest.raises(DatasetError, match='no answers file'):
         read_answers(path, [])
-    for text in ('{"question_id": 1, ', '[1, 2]', 'yes'):
-        path.write_text(text)
+    for text in (b'{"question_id": 1, ', b'[1, 2]', b'yes', b'5', b'null',
+                 b'\xff\xfe', b'[' * 100_000):
+        path.write_bytes(text)
         with pytest.raises(DatasetError, match='answers.jsonl'):
             read_answers(path, [1])
+
+
+def test_a_line_cut_short_is_named(tmp_path):
+    path = tmp_path / 'answers.jsonl'
+    path.write_text('{"question_id": 1, "answer": "a"}\n{"question_id": 2, ')
+    with pytest.raises(DatasetError, match='JSON lines: line 2: '):
+        read_answers(path, [1, 2])
+
+
+def test_an_answer_may_hold_any_line_separator(tmp_path):
+    path = tmp_path / 'answers.jsonl'
+    path.write_text('{"question_id": 1, "answer": "a\u2028b"}\n'
+                    '{"question_id": 2, "answer": "c\x85d"}\n',
+                    encoding='utf-8')
+    assert read_answers(path, [1, 2]) == {'1': 'a\u2028b', '2': 'c\x85d'}
 
 
 def test_answers_are_saved_for_scorers_elsewhere(tmp_path):

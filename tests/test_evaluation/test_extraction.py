@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of real-looking answers and what is in them."""
 
+import time
+
 from mmpretrain_minigpt4.evaluation.extraction import (
     clean,
     letter,
@@ -185,3 +187,15 @@ def test_texts_of_any_kind_raise_nothing():
         for find in (yes_no, letter, number, short_phrase):
             find(text)
         option(text, CHOICES)
+
+
+def test_no_options_are_no_answer():
+    assert option('A', []) is None
+
+
+def test_a_looping_answer_is_read_in_good_time():
+    began = time.process_time()
+    animals = ['cat', 'dog', 'cat dog']
+    assert option('cat dog ' * 2000, animals) == 2
+    assert option('cat cat dog ' * 2000, animals) is None
+    assert time.process_time() - began < 5
