@@ -72,6 +72,7 @@ def merge_lora(config: Config,
                               'another --out, or delete it.')
     lora.check_lora(settings['lora'])
     tensors, report = merge_files([checkpoint])
+    lora.check_scale([os.fspath(checkpoint)], settings['lora'])
     if not any(lora.MARK in key for key in tensors):
         raise CheckpointError(
             f'{os.fspath(checkpoint)!r} holds no LoRA: its tensors are '

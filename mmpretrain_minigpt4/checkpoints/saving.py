@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing weights so that a crash never costs the old ones."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,9 @@ def save_trained(model: nn.Module,
         raise CheckpointError(
             f'Nothing to save in {os.fspath(path)!r}: no parameter of the '
             'model is trained; see its `freeze`.')
+    lora = getattr(model, 'lora', None)
+    if lora:  # its scale is in no tensor
+        metadata = dict(metadata or {}, lora=json.dumps(dict(lora)))
     return write_safetensors(trained, path, metadata)
 
 

@@ -2,17 +2,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filling a model that has features in place of its eye."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from .. import weights
 from ..checkpoints import LoadReport, load_state, merge_files
-from ..errors import FeatureCacheError, MissingWeightsError
-from .index import FeatureIndex
+from ..errors import ConfigError, FeatureCacheError, MissingWeightsError
+from .index import FeatureIndex, plain
 
 VISION = ('backbone.', 'neck.')
+
+
+def open_features(folder: str, backbone: Mapping, neck: Mapping | None,
+                  data_preprocessor: Mapping | None, freeze: Sequence[str],
+                  from_scratch: Sequence[str],
+                  has_checkpoints: bool) -> FeatureIndex:
+    """The index of a cache that stands for a vision part.
+
+    Args:
+        folder: The cache.
+        backbone: Settings of a ``MiniGPT4``, as those after it.
+        neck: See there.
+        data_preprocessor: See there.
+        freeze: See there.
+        from_scratch: See there.
+        has_checkpoints: Whether there are weights to compare.
+
+    Raises:
+        ConfigError: If the vision part is trained, or has random weights.
+        FeatureCacheError: If the cache is not of these settings.
+    """
+    for part in ('backbone', 'neck'):
+        if part not in freeze or part in from_scratch:
+            raise ConfigError(
+                f'The {part} is trained in this config, so features that '
+                'were computed before do not fit: leave model.features out.')
+    if not has_checkpoints:
+        raise ConfigError('model.features needs model.checkpoints: without '
+                          'them the vision part has random weights.')
+    index = FeatureIndex.read(folder)
+    index.check_vision(dict(backbone=plain(backbone), neck=plain(neck)))
+    index.check_preprocessing(
+        dict(data_preprocessor=plain(data_preprocessor)))
+    return index
 
 
 def load_without_vision(model: nn.Module, checkpoints: Sequence[str],

@@ -8,10 +8,14 @@ keep their names: ``head.llm.<layer>.lora_A.default.weight``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from ..errors import CheckpointError, ConfigError
@@ -140,6 +144,38 @@ def check_loaded(llm: nn.Module, sources: Sequence[str], prefix: str) -> bool:
             f'{len(wanted)} LoRA tensors; {missing[0]} is missing, for one. '
             'Set model.lora.target_modules as it was in training.')
     return not missing
+
+
+def check_scale(files: Iterable[str], settings: Mapping) -> None:
+    """Compare the scale that a checkpoint was trained with, if it tells.
+
+    Args:
+        files: The checkpoints.
+        settings: Of :func:`add_lora`.
+
+    Raises:
+        CheckpointError: If another one would give other answers.
+    """
+    wanted = _scale(settings)
+    for file in files:
+        if not os.path.isfile(file) or not file.endswith('.safetensors'):
+            continue
+        with safe_open(file, framework='pt') as content:
+            told = (content.metadata() or {}).get('lora')
+        if told is None:
+            continue
+        found = _scale(json.loads(told))
+        if found != wanted:
+            raise CheckpointError(
+                f'{file!r} was trained with r={found[0]}, alpha={found[1]} '
+                f'and model.lora has r={wanted[0]}, alpha={wanted[1]}: give '
+                'the values of the training.')
+
+
+def _scale(settings: Mapping) -> tuple[int, float]:
+    usual = inspect.signature(add_lora).parameters
+    return tuple(
+        settings.get(key, usual[key].default) for key in ('r', 'alpha'))
 
 
 @torch.no_grad()

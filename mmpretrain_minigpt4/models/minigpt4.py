@@ -100,7 +100,8 @@ class MiniGPT4(BaseModel):
                 'type', 'mmpretrain.MultiModalDataPreprocessor')
         index = None
         if features is not None:
-            index = _open_features(
+            from ..features.loading import open_features
+            index = open_features(
                 features, backbone, neck, data_preprocessor, freeze,
                 from_scratch, checkpoints or on_meta)
             backbone = neck = None
@@ -358,26 +359,6 @@ def _check_names(argument: str, names: Sequence[str]) -> None:
         if name not in PARTS:
             raise ConfigError(f'{argument} is a list of parts '
                               f'({", ".join(PARTS)}); {name!r} is not one.')
-
-
-def _open_features(folder: str, backbone: Mapping, neck: Mapping | None,
-                   data_preprocessor: Mapping | None, freeze: Sequence[str],
-                   from_scratch: Sequence[str], has_checkpoints: bool):
-    """The index of a feature cache, if it is one of this vision part."""
-    from ..features.index import FeatureIndex, plain
-    for part in ('backbone', 'neck'):
-        if part not in freeze or part in from_scratch:
-            raise ConfigError(
-                f'The {part} is trained in this config, so features that '
-                'were computed before do not fit: leave model.features out.')
-    if not has_checkpoints:
-        raise ConfigError('model.features needs model.checkpoints: without '
-                          'them the vision part has random weights.')
-    index = FeatureIndex.read(folder)
-    index.check_vision(dict(backbone=plain(backbone), neck=plain(neck)))
-    index.check_preprocessing(
-        dict(data_preprocessor=plain(data_preprocessor)))
-    return index
 
 
 def _wrong_images(images: torch.Tensor, dims: int) -> ConfigError:

@@ -121,6 +121,19 @@ def test_lora_weights_for_a_model_without_are_refused(with_lora, tiny,
         MODELS.build(other)
 
 
+def test_another_scale_than_that_of_the_training_is_refused(with_lora,
+                                                            tmp_path):
+    model = built(with_lora)
+    trained = save_trained(model, tmp_path / 'trained.safetensors')
+    save_file({k: x for k, x in model.state_dict().items()
+               if k.startswith(('backbone', 'neck'))},
+              tmp_path / 'vision.safetensors')
+    files = [str(tmp_path / 'vision.safetensors'), str(trained)]
+    with pytest.raises(CheckpointError, match='alpha=8 and model.lora has'):
+        MODELS.build(dict(
+            with_lora, lora=dict(r=2, alpha=16), checkpoints=files))
+
+
 def test_a_part_of_lora_is_refused(with_lora, tmp_path):
     model = built(with_lora)
     tensors = {k: x.contiguous() for k, x in model.state_dict().items()
