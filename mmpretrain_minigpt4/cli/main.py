@@ -59,6 +59,9 @@ def _run(args: argparse.Namespace) -> int:
         from . import cache, merge
         job = args.command.replace('-', '_')
         return getattr(cache if 'cache' in job else merge, job)(args)
+    if args.command == 'plan':
+        from . import plan
+        return plan.run(args)
     from . import describe
     return getattr(describe, args.command)(args)
 
@@ -104,12 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
     models.add_argument(
         '--json', action='store_true', help='one JSON object a line')
 
-    from . import cache, merge
+    from . import cache, merge, plan
     from . import eval as evaluation
     from .data import add_parser
     add_parser(commands, EXIT_CODES)
     evaluation.add_parser(commands, EXIT_CODES)
     cache.add_parser(commands, EXIT_CODES)
+    plan.add_parser(commands, EXIT_CODES)
     merge.add_parser(commands, EXIT_CODES)
 
     # Dispatched before this parser sees them; listed for the help.
