@@ -4,12 +4,13 @@
 
 from .decode import answer_all, answer_stream, decode
 from .engine import Engine, EngineSettings, Event, Request, row_limit
+from .llama import Llama
 from .options import CHAT_OPTIONS, GenerationOptions
 from .prompt import Prompt
 from .stopping import Answer, StopMatcher, TextStream
 
 __all__ = [
     'CHAT_OPTIONS', 'Answer', 'Engine', 'EngineSettings', 'Event',
-    'GenerationOptions', 'Prompt', 'Request', 'StopMatcher', 'TextStream',
+    'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher', 'TextStream',
     'answer_all', 'answer_stream', 'decode', 'row_limit'
 ]

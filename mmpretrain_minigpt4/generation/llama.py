@@ -6,12 +6,14 @@ The weights stay in the modules of transformers, which may be plain,
 prepacked, quantised or adapted; only the way through them is our own. It
 spares most of what a step costs in Python there.
 
-Legend: B rows, T new tokens a row, N entries seen, E width of the model, H
-heads, K key-value heads, D width of a head, V vocabulary.
+Legend: B rows, T new tokens a row, S tokens of all rows, N entries seen, E
+width of the model, H heads, K key-value heads, D width of a head, V
+vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,7 @@ from .cache import KVCache
 
 # Models of these classes are built alike.
 FAMILY = ('LlamaForCausalLM', 'MistralForCausalLM', 'Qwen2ForCausalLM')
+LAYERS = ('LlamaDecoderLayer', 'MistralDecoderLayer', 'Qwen2DecoderLayer')
 # Rotary positions whose angles do not depend on the length of the text.
 FIXED_ROTARY = ('default', 'linear', 'llama3', 'yarn')
 
@@ -71,6 +74,8 @@ class Llama:
         """Whether a model is built as this class expects."""
         if type(llm).__name__ not in FAMILY:
             return False
+        if not all(map(_is_plain, llm.model.layers)):
+            return False
         config = llm.config
         layers = getattr(config, 'layer_types', None) or []
         rotary = getattr(llm.model, 'rotary_emb', None)
@@ -107,25 +112,72 @@ class Llama:
         Returns:
             float[B, T, E], what the head is to read.
         """
-        size, width, _ = embeds.shape
-        cos, sin = self._turns(place.positions)
+
+        def attend(index: int, q: torch.Tensor, k: torch.Tensor,
+                   v: torch.Tensor) -> torch.Tensor:
+            cache.write(index, place.rows, place.entries, k, v)
+            keys, values = cache.read(index, place.rows, place.stop)
+            mixed = attention(
+                q.transpose(1, 2), keys, values, place.bias, place.causal)
+            return mixed.transpose(1, 2)  # float[B, T, H, D]
+
+        return self._layers(embeds, place.positions, attend)
+
+    def read(self, embeds: torch.Tensor, lengths: Sequence[int],
+             positions: torch.Tensor | None = None,
+             bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Read whole texts without a cache, and without padding.
+
+        The gradient flows through, to what is embedded and to whatever of
+        the model is trained.
+
+        Args:
+            embeds: float[S, E], the tokens of all rows, row after row.
+            lengths: How many of them each row has.
+            positions: int[S]; by default each row's tokens are counted.
+            bias: float[S, S] for an only row, minus infinity where a token
+                may not look; by default it sees itself and those before.
+
+        Returns:
+            float[S, E], what the head is to read.
+        """
+        size, longest = len(lengths), max(lengths)
+        starts = torch.arange(size) * longest
+        # Each token's place in a padded batch, int[S].
+        slots = torch.cat([
+            torch.arange(length) + start
+            for length, start in zip(lengths, starts, strict=True)
+        ])
+        even = size * longest == len(slots)
+        slots = slots.to(embeds.device, non_blocking=True)
+        if positions is None:
+            positions = slots % longest
+
+        def attend(index: int, q: torch.Tensor, k: torch.Tensor,
+                   v: torch.Tensor) -> torch.Tensor:
+            # Padding stands behind its row, where no token looks.
+            q, k, v = (_pad(x, slots, size, longest, even)
+                       for x in (q, k, v))
+            mixed = attention(q, k, v, bias, causal=bias is None)
+            # float[B, H, T, D] -> float[B * T, H, D]
+            mixed = mixed.transpose(1, 2).flatten(0, 1)
+            return mixed if even else mixed[slots]
+
+        return self._layers(embeds, positions, attend)
+
+    def _layers(self, embeds: torch.Tensor, positions: torch.Tensor,
+                attend: Callable) -> torch.Tensor:
+        cos, sin = self._turns(positions)
         x = embeds.to(self.dtype)
         for index, layer in enumerate(self.layers):
             mixer, mlp = layer.self_attn, layer.mlp
             h = _rms_norm(x, layer.input_layernorm)
-            # float[B, T, H * D] -> float[B, T, H, D]
-            q = mixer.q_proj(h).view(size, width, -1, self.head_dims)
-            k = mixer.k_proj(h).view(size, width, -1, self.head_dims)
-            v = mixer.v_proj(h).view(size, width, -1, self.head_dims)
-            cache.write(index, place.rows, place.entries,
-                        _rotate(k, cos, sin), v)
-            keys, values = cache.read(index, place.rows, place.stop)
-            # float[B, H, T, D]
-            h = attention(
-                _rotate(q, cos, sin).transpose(1, 2), keys, values,
-                place.bias, place.causal)
-            # float[B, H, T, D] -> float[B, T, H * D]
-            x = linear_add(mixer.o_proj, h.transpose(1, 2).flatten(2), x)
+            # float[..., H * D] -> float[..., H, D]
+            q, k, v = (project(h).unflatten(-1, (-1, self.head_dims))
+                       for project in (mixer.q_proj, mixer.k_proj,
+                                       mixer.v_proj))
+            h = attend(index, _rotate(q, cos, sin), _rotate(k, cos, sin), v)
+            x = linear_add(mixer.o_proj, h.flatten(-2), x)
             h = _rms_norm(x, layer.post_attention_layernorm)
             x = linear_add(mlp.down_proj,
                            F.silu(mlp.gate_proj(h)) * mlp.up_proj(h), x)
@@ -133,7 +185,7 @@ class Llama:
 
     def _turns(self, positions: torch.Tensor
                ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines at positions, float[B, T, 1, D] each."""
+        """Cosines and sines at positions, float[..., 1, D] each."""
         known = 0 if self._angles is None else self._angles[0].shape[0]
         # On a GPU the largest position would have to be waited for, so the
         # table covers the whole context there.
@@ -146,7 +198,25 @@ class Llama:
                 torch.empty(0, dtype=self.dtype, device=self.device),
                 whole.unsqueeze(0))
             self._angles = cos[0], sin[0]  # float[C, D]
-        return tuple(table[positions].unsqueeze(2) for table in self._angles)
+        return tuple(table[positions].unsqueeze(-2) for table in self._angles)
+
+
+def _is_plain(layer: torch.nn.Module) -> bool:
+    """Whether calling a layer does no more than its parts do.
+
+    Sharding, offloading and recomputation hook into the call of a layer.
+    """
+    return (type(layer).__name__ in LAYERS and not layer._forward_hooks
+            and not layer._forward_pre_hooks
+            and 'forward' not in layer.__dict__)
+
+
+def _pad(x: torch.Tensor, slots: torch.Tensor, size: int, longest: int,
+         even: bool) -> torch.Tensor:
+    """float[S, H, D] to float[B, H, T, D]."""
+    if not even:
+        x = x.new_zeros(size * longest, *x.shape[1:]).index_copy(0, slots, x)
+    return x.unflatten(0, (size, longest)).transpose(1, 2)
 
 
 def _rms_norm(x: torch.Tensor, norm: torch.nn.Module) -> torch.Tensor:

@@ -3,7 +3,7 @@
 """How likely given answers are, for multiple choice.
 
 Legend: n images of a sample, Q visual tokens of an image, E width of the
-language model, K candidates, T tokens of the longest row, V vocabulary.
+language model, M tokens of all candidates, S tokens that are read, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import NamedTuple
 import torch
 
 from ...errors import PromptError
-from .rows import IGNORED, make_row
+from ...generation import Llama
+from .likelihood import answer_logits, embed_rows, reads_fast
+from .rows import make_row
 
 
 class Score(NamedTuple):
@@ -62,30 +64,65 @@ def rate_candidates(head, visual: Sequence[torch.Tensor],
 
 def _score(head, tokens: torch.Tensor, sample) -> list[Score]:
     prompt, _ = head.prompt_ids(sample, tokens)
-    rows, longest = [], 0
+    answers = []
     for text in sample.get('candidates'):
         answer = head._tokens().encode(str(text))
         if not str(text).strip() or not answer:
             raise PromptError('A candidate answer is empty. Give each option '
                               'a text.')
         head._check_room(len(prompt) + len(answer))
-        rows.append(make_row(prompt, answer))
-        longest = max(longest, len(answer))
-    inputs, labels = head._embed(rows, [tokens] * len(rows))
-    # Answers stand at the end of every row; the prompt's logits are not
-    # wanted and would take most memory.
-    keep = longest + 1
-    some = dict(logits_to_keep=keep) if head._keeps_some else {}
-    logits = head.llm(**inputs, **some, use_cache=False).logits
-    # Position t foretells token t + 1: float[K, keep - 1, V]
-    chances = logits[:, -keep:-1].float().log_softmax(-1)
-    labels = labels[:, -keep + 1:]
-    mask = labels != IGNORED
-    chosen = chances.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    likeliest = (chances.argmax(-1) == labels) | ~mask
-    # float[K, keep - 1] -> float[K]
-    means = (chosen * mask).sum(1) / mask.sum(1)
+        answers.append(answer)
+    if head.engine.reuse and reads_fast(head):
+        logits = _branch_logits(head, prompt, answers, tokens)
+        labels = torch.tensor(sum(answers, []), device=logits.device)
+    else:
+        logits, labels = answer_logits(
+            head, [make_row(prompt, answer) for answer in answers],
+            [tokens] * len(answers))
+    chances = logits.log_softmax(-1)
+    chosen = chances.gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # float[M]
+    likeliest = chances.argmax(-1) == labels
+    sizes = [len(answer) for answer in answers]
     return [
-        Score(*each) for each in zip(
-            means.tolist(), likeliest.all(1).tolist(), strict=True)
+        Score(float(values.mean()), bool(hits.all()))
+        for values, hits in zip(
+            chosen.split(sizes), likeliest.split(sizes), strict=True)
     ]
+
+
+def _branch_logits(head, prompt: list[int], answers: list[list[int]],
+                   tokens: torch.Tensor) -> torch.Tensor:
+    """Read the prompt once, and all answers as branches that it grows.
+
+    Args:
+        head: With a LLaMA-like language model.
+        prompt: Token ids.
+        answers: Token ids of each.
+        tokens: float[n, Q, E], the images of the prompt.
+
+    Returns:
+        float32[M, V], before each token of each answer.
+    """
+    ids, positions, places = list(prompt), list(range(len(prompt))), []
+    branches = [-1] * len(prompt)
+    for number, answer in enumerate(answers):
+        # The last token of an answer need not be read.
+        begin = len(ids)
+        places += [len(prompt) - 1, *range(begin, begin + len(answer) - 1)]
+        ids += answer[:-1]
+        positions += range(len(prompt), len(prompt) + len(answer) - 1)
+        branches += [number] * (len(answer) - 1)
+    device = head.llm.get_input_embeddings().weight.device
+    owner = torch.tensor(branches, device=device)
+    order = torch.arange(len(ids), device=device)
+    # bool[S, S]: before it, and of the stem or of the same branch
+    seen = (order <= order.unsqueeze(1)) & (
+        (owner == -1) | (owner == owner.unsqueeze(1)))
+    model = Llama(head.llm)
+    bias = torch.zeros(
+        seen.shape, dtype=model.dtype, device=device).masked_fill_(
+            ~seen, -torch.inf)
+    hidden = model.read(
+        embed_rows(head, [make_row(ids)], [tokens]), [len(ids)],
+        torch.tensor(positions, device=device), bias)
+    return model.lm_head(hidden[torch.tensor(places, device=device)]).float()

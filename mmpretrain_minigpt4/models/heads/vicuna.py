@@ -23,8 +23,8 @@ from ..dtypes import compute_dtype, load_dtype
 from ..quantization import check as check_quantization
 from . import language_model
 from .answering import Answering
+from .likelihood import answer_logits
 from .rows import (
-    IGNORED,
     IMAGE_ID,
     Row,
     collate,
@@ -158,19 +158,7 @@ class VicunaHead(Answering, BaseModule):
             self.training_row(sample, tokens)
             for tokens, sample in zip(visual, data_samples, strict=True)
         ]
-        inputs, labels = self._embed(rows, visual)
-        # Only the logits before and among answers are wanted; those of the
-        # first prompt, which stands before them, would take most memory.
-        keep = max(row.num_tail for row in rows) + 1
-        some = dict(logits_to_keep=keep) if self._keeps_some else {}
-        logits = self.llm(**inputs, **some, use_cache=False).logits
-        # Position t foretells token t + 1: float[B, keep - 1, V]
-        logits = logits[:, -keep:-1].float()
-        return dict(
-            loss=F.cross_entropy(
-                logits.flatten(0, 1),
-                labels[:, -keep + 1:].flatten(),
-                ignore_index=IGNORED))
+        return dict(loss=F.cross_entropy(*answer_logits(self, rows, visual)))
 
     def logits(self, feats: torch.Tensor | Sequence[torch.Tensor],
                prompts: Sequence[Sequence[Piece]]
