@@ -83,6 +83,46 @@ def test_a_missing_file_is_told_where_to_get_it(benchmark, tmp_path):
     assert 'It belongs here:' in told
 
 
+@pytest.fixture
+def questions(tmp_path, monkeypatch):
+    sys.path.append(str(ROOT / 'tests' / 'test_datasets'))
+    import made_benchmarks
+    monkeypatch.chdir(tmp_path)
+    made_benchmarks.pope('random')()
+    return tmp_path
+
+
+def test_answers_given_elsewhere_are_scored(questions, capsys):
+    Path('given.jsonl').write_text(''.join(
+        json.dumps(dict(question_id=i, answer=text)) + '\n'
+        for i, text in enumerate(['Yes, a dog.', 'No.', 'Yes.'])))
+    words = ['eval', 'pope_random', '--out', 'out', '--json', '--answers']
+    assert main([*words, 'given.jsonl']) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row['metrics']['POPE/accuracy'] == pytest.approx(200 / 3)
+    page = Page(Path('out/pope_random.html').read_text())
+    assert page.cards == ['right', 'right', 'wrong']
+    assert len(page.loads) == 3  # the image of each
+
+
+def test_answers_that_do_not_match_the_questions_are_refused(
+        questions, capsys):
+    lines = [dict(question_id=i, answer='Yes.') for i in (0, 0, 2, 8)]
+    Path('given.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    words = ['eval', 'pope_random', '--out', 'out', '--json', '--answers',
+             'given.jsonl']
+    assert main(words) == 3
+    told = json.loads(capsys.readouterr().out)['error']
+    for fault in ('has 3 faults', 'answered twice: 1 (0)',
+                  'of no question: 1 (8)', 'not answered: 1 (1)'):
+        assert fault in told
+    assert not Path('out/pope_random.json').exists()
+    assert main([*words, '--max-faults', '3']) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row['samples'] == dict(answered=2, failed=0, of=3,
+                                  not_extracted=0)
+
+
 class Page(HTMLParser):
     """What a page holds, and whether its marks are closed."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .caption import CaptionInferencer
     from .evaluating import evaluate
     from .opening import open_model
+    from .scoring import score_answers
     from .vqa import VQAInferencer
 
 _LAZY = {
@@ -23,11 +24,13 @@ _LAZY = {
     'VQAInferencer': 'vqa',
     'evaluate': 'evaluating',
     'open_model': 'opening',
+    'score_answers': 'scoring',
 }
 
 __all__ = [
     'Benchmark', 'CaptionInferencer', 'Entry', 'VQAInferencer', 'evaluate',
-    'find_benchmark', 'list_benchmarks', 'list_entries', 'open_model'
+    'find_benchmark', 'list_benchmarks', 'list_entries', 'open_model',
+    'score_answers'
 ]
 
 

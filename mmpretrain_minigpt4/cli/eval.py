@@ -62,6 +62,11 @@ def add_parser(commands, epilog: str) -> None:
         '--fresh', action='store_true',
         help='start over, whatever answers there are')
     parser.add_argument(
+        '--answers', metavar='FILE',
+        help='score the answers of this file (JSON or JSON lines with '
+        'question_id or image_id, and answer) to the one benchmark named; no '
+        'model is run')
+    parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none', help='how several processes were started')
     parser.add_argument(
@@ -82,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     from ..apis import find_benchmark
     # All names are checked before hours of work.
     chosen = {x.name: x for x in map(find_benchmark, args.benchmarks)}
+    if args.answers is not None and len(chosen) > 1:
+        raise UsageError('--answers is of one benchmark; name just that.')
     out = Path(args.out or Path('work_dirs', 'eval',
                                 Path(args.model or 'default').stem))
     out.mkdir(parents=True, exist_ok=True)
@@ -115,12 +122,18 @@ def _one(benchmark: Any, out: Path, args: argparse.Namespace
     try:
         # The standard output is for the table.
         with contextlib.redirect_stdout(sys.stderr):
-            from ..apis import evaluate
-            summary = evaluate(
-                benchmark, out, model=args.model, data_root=args.data_root,
-                checkpoint=args.checkpoint, llm=args.llm, limit=args.limit,
-                batch_size=args.batch_size, max_faults=args.max_faults,
-                fresh=args.fresh, launcher=args.launcher) or {}
+            from ..apis import evaluate, score_answers
+            if args.answers is not None:
+                summary = score_answers(
+                    benchmark, args.answers, out, args.data_root,
+                    args.max_faults or 0)
+            else:
+                summary = evaluate(
+                    benchmark, out, model=args.model,
+                    data_root=args.data_root, checkpoint=args.checkpoint,
+                    llm=args.llm, limit=args.limit,
+                    batch_size=args.batch_size, max_faults=args.max_faults,
+                    fresh=args.fresh, launcher=args.launcher) or {}
     except MiniGPT4Error as error:
         code = exit_code(error)
         row['error'] = one_line(error)

@@ -183,6 +183,9 @@ def _items(text: str, path: Path, id_key: str, answer_key: str) -> list[dict]:
     if not all(isinstance(item, dict) for item in items):
         raise DatasetError(f'The answers file {path} must hold dicts with '
                            f'{id_key!r} and {answer_key!r}.')
+    if items and 'run' in items[0] and id_key not in items[0]:
+        # The first line of a file that a run of ours wrote.
+        return items[1:]
     if len(items) == 1 and answer_key not in items[0]:
         items = [{id_key: k, answer_key: v} for k, v in items[0].items()]
     return items

@@ -9,13 +9,13 @@
 * ``report.py``, ``page.py``: the answers beside their images, to look at
 """
 
-from .answer_log import AnswerLog, to_record
+from .answer_log import AnswerLog, plain, to_record
 from .report import write_report
 from .scoring import score
 from .settings import fingerprint, read_settings
 from .summary import make_summary, write_json
 
 __all__ = [
-    'AnswerLog', 'fingerprint', 'make_summary', 'read_settings', 'score',
-    'to_record', 'write_json', 'write_report'
+    'AnswerLog', 'fingerprint', 'make_summary', 'plain', 'read_settings',
+    'score', 'to_record', 'write_json', 'write_report'
 ]

@@ -38,19 +38,24 @@ def to_record(sample: Any) -> dict[str, Any]:
     # Samples keep their fields in no order; two runs shall give one file.
     for key in sorted(fields, key=lambda key: (key not in FIRST, key)):
         if key not in DROPPED:
-            record[key] = _plain(fields[key], key)
+            record[key] = plain(fields[key], key)
     return record
 
 
-def _plain(value: Any, key: str) -> Any:
+def plain(value: Any, key: str) -> Any:
+    """A field of a sample as JSON can hold it.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, key) for k, v in value.items()}
+        return {str(k): plain(v, key) for k, v in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(v, key) for v in value]
+        return [plain(v, key) for v in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise ConfigError(

@@ -31,7 +31,7 @@ def make_summary(*,
                  found: Mapping[tuple, dict],
                  total: int,
                  cfg: Mapping,
-                 device: torch.device,
+                 device: torch.device | None,
                  seed: int | None,
                  run: Mapping[str, Any]) -> dict[str, Any]:
     """Put a run's summary together.
@@ -46,7 +46,7 @@ def make_summary(*,
         found: See :func:`~.scoring.verdicts`.
         total: How many samples the data set has.
         cfg: The run's config.
-        device: Where the model was.
+        device: Where the model was, if there was one.
         seed: Of this run's random numbers.
         run: Times, and how many processes there were.
     """
@@ -154,7 +154,9 @@ def _llm(cfg: Mapping) -> str | None:
     return llm if isinstance(llm, str) else None
 
 
-def _device(device: torch.device) -> str:
+def _device(device: torch.device | None) -> str | None:
+    if device is None:
+        return None
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     return f'{device.type} ({platform.machine()}, {torch.get_num_threads()} ' \
