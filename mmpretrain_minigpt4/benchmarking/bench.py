@@ -80,6 +80,7 @@ class Bench:
         self.device = self.settings.device
         self.dims = self.settings.dims
         self.quick = self.settings.quick
+        self._cuda = self.device.type == 'cuda'
         self.clock = Clock(self.device, self.settings.threads)
         self.started = time.perf_counter()
         self._machine = machine.describe(self.device)
@@ -138,16 +139,18 @@ class Bench:
         """Let the models go."""
         self._pairs.clear()
         gc.collect()
-        if self.device.type == 'cuda':
+        if self._cuda:
             torch.cuda.empty_cache()
 
     def time(self, sides: dict[str, Jobs], rounds: int | None = None,
              warmup: int = 1) -> dict[str, dict[str, Sample]]:
         """Time jobs side by side, as often as this run allows."""
+        if rounds is None:
+            rounds = 3 if self.quick else 5 if self._cuda else 9
         return interleave(
             self.clock,
             sides,
-            rounds or (3 if self.quick else 9),
+            rounds,
             warmup,
             seconds=5 if self.quick else 60,
             done=self.ticked)
@@ -171,6 +174,9 @@ class Bench:
             rounds: Another number of rounds.
             warmup: Rounds that do not count.
         """
+        sides, lost = self._that_fit(sides)
+        if lost:
+            record.note = f'not enough memory for {", ".join(lost)}'
         timed = self.time(sides, rounds, warmup)
         values = {}
         for side, found in timed.items():
@@ -193,6 +199,23 @@ class Bench:
         ours = values.pop('ours')
         summarize(record, ours, values, bound, by)
         return self.finish(record, goals)
+
+    def _that_fit(self, sides: dict[str, Jobs]
+                  ) -> tuple[dict[str, Jobs], list[str]]:
+        """Leave out peers that need more memory than there is."""
+        found, lost = {}, []
+        for side, jobs in sides.items():
+            try:
+                jobs['run']()
+                found[side] = jobs
+            except torch.OutOfMemoryError:
+                if side == 'ours':
+                    raise
+                lost.append(side)
+            if lost and self._cuda:
+                gc.collect()
+                torch.cuda.empty_cache()
+        return found, lost
 
     def finish(self, record: Record, goals: dict | None = None) -> Record:
         """Judge a record and add what all records share."""

@@ -173,4 +173,20 @@ def _settings(args: argparse.Namespace, argv: Sequence[str]):
         static=args.static,
         captions=args.captions,
         seconds=None if minutes is None else 60 * minutes,
-        command=shlex.join(['tools/benchmark.py', *argv]))
+        command=_command(argv))
+
+
+def _command(argv: Sequence[str]) -> str:
+    """How the run was called, without what is only true of this machine."""
+    kept, skip = ['tools/benchmark.py'], False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word == '--out':
+            skip = True
+        elif word == '--toolbox-python':
+            kept += [word, 'PATH']
+            skip = True
+        elif not word.startswith('--out='):
+            kept.append(word)
+    return shlex.join(kept)

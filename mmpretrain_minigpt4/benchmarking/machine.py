@@ -64,7 +64,7 @@ def measure_ceilings(clock: Clock, dtype: torch.dtype,
     """
     cuda = clock.device.type == 'cuda'
     side = 8192 if cuda else (768 if quick else 1536)
-    words = (1 << 30 if cuda else 1 << 24 if quick else 1 << 26)
+    size = 1 << 30 if cuda else 1 << 26 if quick else 1 << 28  # bytes
     tries = 3 if quick else 8
     a = torch.randn(side, side, device=clock.device).to(dtype)
     b = torch.randn(side, side, device=clock.device).to(dtype)
@@ -72,10 +72,9 @@ def measure_ceilings(clock: Clock, dtype: torch.dtype,
     torch.mm(a, b, out=out)
     product = min(
         clock.time(lambda: torch.mm(a, b, out=out)) for _ in range(tries))
-    memory = torch.randn(words // 4, device=clock.device)
+    memory = torch.randn(size // 4, device=clock.device)
     copy = torch.empty_like(memory)
     copy.copy_(memory)
-    size = memory.numel() * 4
     copying = min(
         clock.time(lambda: copy.copy_(memory)) for _ in range(tries))
     # Weights are read and not written: a CPU reads faster than it copies.

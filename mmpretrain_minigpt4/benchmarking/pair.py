@@ -42,6 +42,9 @@ def build_ours(dims: Dims, dtype: str, device: torch.device, seed: int = 0,
     with seeded(seed, device), device:
         model = MODELS.build(our_config(dims, dtype, **head))
         _enliven(model)
+    # As the first call would do it, but before weights are counted.
+    for part in (model.backbone, model.neck):
+        part.to(DTYPES[dtype])
     # The tokenizer's own end token must not end an answer either.
     model.head.end_ids = ()
     return model.to(device).eval()
@@ -80,13 +83,16 @@ def build_peer(ours: torch.nn.Module, dims: Dims, dtype: str,
 
 @torch.no_grad()
 def move_weights(ours: torch.nn.Module, peer: torch.nn.Module) -> None:
-    """Copy our weights into the peer, tensor by tensor.
+    """Give the peer our weights.
+
+    Frozen tensors of the same type are shared, so that a GPU holds them
+    once; the others are copied.
 
     Raises:
         ConfigError: If a tensor finds no partner of its shape.
     """
-    tensors = ours.state_dict()
-    for key, tensor in peer.state_dict().items():
+    tensors = dict(ours.named_parameters())
+    for key, theirs in peer.named_parameters():
         native = rename(key, HUGGING_FACE)
         if native and native.endswith('.attn.qkv.bias'):
             stem = native.removesuffix('qkv.bias')
@@ -97,11 +103,14 @@ def move_weights(ours: torch.nn.Module, peer: torch.nn.Module) -> None:
                               'in our model.')
         else:
             found = tensors[native]
-        if found.shape != tensor.shape:
+        if found.shape != theirs.shape:
             raise ConfigError(
-                f'{key!r} is {list(tensor.shape)} in the peer and '
+                f'{key!r} is {list(theirs.shape)} in the peer and '
                 f'{list(found.shape)} in our model.')
-        tensor.copy_(found)
+        if found.dtype == theirs.dtype and not found.requires_grad:
+            theirs.data = found.data
+        else:
+            theirs.copy_(found)
 
 
 @contextlib.contextmanager

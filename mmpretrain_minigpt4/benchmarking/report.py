@@ -62,6 +62,7 @@ def table(lines: Iterable[dict]) -> str:
 def machine_line(line: dict) -> str:
     """What records were measured on, in one sentence each."""
     machine, versions = line['machine'], line['versions']
+    aside = versions.get('P3')
     hardware = machine['gpu'] or (
         f'{machine["cpu"]}, {machine["cores"]} cores '
         f'({", ".join(machine["flags"])}), {line["threads"]} '
@@ -69,6 +70,8 @@ def machine_line(line: dict) -> str:
     software = ', '.join(
         f'{name} {version}' for name, version in versions.items()
         if name in ('python', 'torch', 'cuda', 'transformers', 'torchao'))
+    if aside:
+        software += f' (P3: transformers {aside["transformers"]})'
     ceilings = '; '.join(
         f'{name} products {found["flops"] / 1e9:,.0f} GFLOP/s, memory '
         f'{found["bandwidth"] / 1e9:,.0f} GB/s'

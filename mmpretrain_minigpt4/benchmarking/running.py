@@ -44,21 +44,28 @@ def run_suites(names: Sequence[str], settings: Settings,
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        with _progress(bench, len(cases)) as advance:
+        with _Progress(bench, len(cases) + bool(toolbox_python)
+                       ) as advance:
             for suite, case in cases:
                 advance(f'{suite}: {case.name}')
                 for record in _records(bench, suite, case):
-                    if toolbox_python and settings.device.type == 'cpu':
-                        add_peer(toolbox_python, settings.dims, [record],
-                                 settings.threads)
                     found.append(record)
-                    if out is not None:
-                        out.write(record.to_json() + '\n')
-                        out.flush()
+                    _write(record, out)
+            if toolbox_python and settings.device.type == 'cpu':
+                advance('the toolbox itself')
+                for record in add_peer(toolbox_python, settings.dims, found,
+                                       settings.threads):
+                    _write(record, out)  # once more: the later line counts
     finally:
         torch.set_num_threads(before)
         bench.release()
     return found
+
+
+def _write(record: Record, out: TextIO | None) -> None:
+    if out is not None:
+        out.write(record.to_json() + '\n')
+        out.flush()
 
 
 def _records(bench: Bench, suite: str, case: Case) -> Iterator[Record]:
@@ -74,7 +81,7 @@ def _records(bench: Bench, suite: str, case: Case) -> Iterator[Record]:
         torch.cuda.empty_cache()
 
 
-class _progress:
+class _Progress:
     """A bar on a terminal's stderr; elsewhere a line for each case."""
 
     def __init__(self, bench: Bench, total: int) -> None:

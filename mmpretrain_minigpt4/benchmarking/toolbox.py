@@ -39,7 +39,7 @@ def check_python(python: str) -> None:
 
 
 def add_peer(python: str, dims: Dims, records: Sequence[Record],
-             threads: int) -> None:
+             threads: int) -> list[Record]:
     """Put P3 beside the float32 rows of a CPU that it can do.
 
     Weights are random and others than ours: the toolbox writes its prompt
@@ -51,6 +51,12 @@ def add_peer(python: str, dims: Dims, records: Sequence[Record],
         dims: The size.
         records: Measured ones; those that P3 can do get it as a peer.
         threads: Of torch.
+
+    Returns:
+        list: The records that got it.
+
+    Raises:
+        BenchmarkError: If it cannot be measured.
     """
     jobs = {}
     for record in records:
@@ -64,7 +70,7 @@ def add_peer(python: str, dims: Dims, records: Sequence[Record],
         jobs[record.row] = dict(
             kind=kind, rounds=record.rounds, **record.settings)
     if not jobs:
-        return
+        return []
     with tempfile.TemporaryDirectory() as folder:
         task = dict(
             dims=dims.to_dict(),
@@ -76,8 +82,9 @@ def add_peer(python: str, dims: Dims, records: Sequence[Record],
         path = Path(folder) / 'task.json'
         path.write_text(json.dumps(task), encoding='utf-8')
         found = json.loads(_run([python, str(SCRIPT), str(path)]))
+    amended = []
     for record in records:
-        if record.row in found['rows']:
+        if record.row in jobs:
             sample = Sample(tuple(found['rows'][record.row]))
             record.peers['P3'] = dict(
                 value=sample.median,
@@ -86,6 +93,8 @@ def add_peer(python: str, dims: Dims, records: Sequence[Record],
                 ratio_spread=None)
             record.context['versions'] = dict(
                 record.context['versions'], P3=found['versions'])
+            amended.append(record)
+    return amended
 
 
 def _run(command: Sequence[str]) -> str:

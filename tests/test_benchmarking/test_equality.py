@@ -9,7 +9,11 @@ import torch
 from torch import nn
 
 from mmpretrain_minigpt4.benchmarking import equality, inputs
-from mmpretrain_minigpt4.benchmarking.pair import build_ours, move_weights
+from mmpretrain_minigpt4.benchmarking.pair import (
+    build_ours,
+    build_peer,
+    move_weights,
+)
 from mmpretrain_minigpt4.errors import BenchmarkError, ConfigError
 
 CPU = torch.device('cpu')
@@ -45,6 +49,16 @@ def test_another_epsilon_is_a_difference(pair, dims):
     peer.vision_model.post_layernorm.eps = 0.1
     with pytest.raises(BenchmarkError, match='visual'):
         equality.check(pair[0], peer, dims, 'float32')
+
+
+def test_frozen_weights_are_held_once_and_the_trained_ones_apart(dims):
+    # Before the first call, which may pack ours.
+    ours = build_ours(dims, 'float32', CPU)
+    peer = build_peer(ours, dims, 'float32', CPU)
+    assert (peer.language_model.lm_head.weight.data_ptr() ==
+            ours.head.llm.lm_head.weight.data_ptr())
+    assert (peer.language_projection.weight.data_ptr() !=
+            ours.projector.layers[0].weight.data_ptr())
 
 
 def test_not_a_number_is_no_agreement(pair, dims):

@@ -16,6 +16,8 @@ from mmpretrain_minigpt4.benchmarking.bench import Case, Settings
 from mmpretrain_minigpt4.benchmarking.command import SUITES, main
 from mmpretrain_minigpt4.benchmarking.memory import peak_bytes
 from mmpretrain_minigpt4.benchmarking.records import Record
+from mmpretrain_minigpt4.benchmarking.toolbox import add_peer, check_python
+from mmpretrain_minigpt4.errors import BenchmarkError
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device('cpu')
@@ -35,6 +37,8 @@ def test_rows_are_written_and_printed(tmp_path, capsys):
         'decode, batch 1', 'stage 1 step, batch 4',
         'stage 1 step, batch 4, features kept']
     for line in lines:
+        # What is only true of this machine is not told.
+        assert line['command'].endswith('--only training')
         assert line['value'] > 0 and line['peers']['P1']['ratio'] > 0
         assert 0 < line['limit']['share'] < 1
         assert line['equality']['logits'] < 1e-5
@@ -95,7 +99,50 @@ def test_the_peak_counts_what_a_call_let_go():
     def job():
         torch.ones(size // 4).sum()
 
-    assert size <= peak_bytes(CPU, job) < 1.5 * size
+    # The kernel counts pages, and not all of them at once.
+    assert 0.98 * size <= peak_bytes(CPU, job) < 1.5 * size
+
+
+def test_a_peer_that_needs_too_much_memory_is_left_out(bench):
+
+    def fail():
+        raise torch.OutOfMemoryError('CUDA out of memory.')
+
+    def job():
+        torch.randn(100_000).sin_()
+
+    record = Record('gpu', 'a', 'x/s')
+    bench.measure(record, dict(ours=dict(run=job), P1=dict(run=fail)), 1)
+    assert record.value > 0 and not record.peers
+    assert record.note == 'not enough memory for P1'
+    with pytest.raises(torch.OutOfMemoryError):
+        bench.measure(record, dict(ours=dict(run=fail)), 1)
+
+
+def test_the_toolbox_itself_is_put_beside_the_rows_it_can_do(tmp_path, dims):
+    python = tmp_path / 'python'
+    answer = dict(rows={'vision, batch 2': [4.0, 5.0, 6.0]},
+                  versions=dict(transformers='4.49.0'))
+    python.write_text(f"#!/bin/sh\necho noise\necho '{json.dumps(answer)}'\n")
+    python.chmod(0o755)
+    seen = Record('cpu', 'vision, batch 2', 'images/s', value=10.0, rounds=3,
+                  settings=dict(dtype='float32', batch=2),
+                  context=dict(versions=dict(torch='2')))
+    other = Record('cpu', 'stage 1 step, batch 4', 'pairs/s', value=1.0,
+                   settings=dict(dtype='float32', batch=4))
+    assert add_peer(str(python), dims, [seen, other], 1) == [seen]
+    assert seen.peers['P3'] == dict(
+        value=5.0, spread=0.1, ratio=2.0, ratio_spread=None)
+    assert seen.context['versions']['P3']['transformers'] == '4.49.0'
+    assert not other.peers
+
+
+def test_a_python_without_the_toolbox_says_what_it_lacks(tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\necho "no module mmpretrain" >&2\nexit 1\n')
+    python.chmod(0o755)
+    with pytest.raises(BenchmarkError, match=r'no module mmpretrain\. Give'):
+        check_python(str(python))
 
 
 @pytest.mark.parametrize(('argv', 'message'), [

@@ -82,7 +82,7 @@ def _vision(bench: Bench, rows: int) -> Record:
 
 
 def _uneven(bench: Bench, few: bool, goals: dict) -> Record:
-    slots, number = (4, 12) if few else (128, 512)
+    slots, number = (4, 12) if few else (128, 384)
     lengths = draw_lengths(number, *((8, 24) if few else (80, 300)))
     tokens = common.prompt_length(bench)
     job = Uneven(bench.pair('bfloat16'), bench.dims, tokens, lengths, slots)
@@ -100,7 +100,7 @@ def _uneven(bench: Bench, few: bool, goals: dict) -> Record:
                        read.seconds * number / slots, step.by)
     bench.measure(
         record, dict(ours=dict(run=job.ours), P1=dict(run=job.peer)),
-        sum(lengths), limit, goals, rounds=3)
+        sum(lengths), limit, goals, rounds=2)
     record.settings['occupancy'] = job.occupancy
     if goals:
         record.goal['occupancy'] = 0.9
