@@ -127,13 +127,15 @@ def quantize(llm: nn.Module, quantization: str) -> nn.Module:
     if quantization == 'none':
         return llm
     make = _MAKERS[quantization]
-    for name, parent in list(llm.named_modules()):
-        for key, child in list(parent.named_children()):
-            if type(child) is not nn.Linear or key in _KEPT:
-                continue
-            if child.weight.is_meta:
-                return llm
-            setattr(parent, key, make(child, f'{name}.{key}').eval())
+    # Names rather than modules: those would keep their weights alive.
+    found = [(name, key) for name, parent in llm.named_modules()
+             for key, child in parent.named_children()
+             if type(child) is nn.Linear and key not in _KEPT
+             and not child.weight.is_meta]
+    for name, key in found:
+        parent = llm.get_submodule(name)
+        setattr(parent, key,
+                make(getattr(parent, key), f'{name}.{key}').eval())
     return llm
 
 

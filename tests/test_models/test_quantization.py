@@ -4,6 +4,7 @@
 
 import copy
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -184,6 +185,21 @@ def test_a_folder_is_quantised_as_it_is_read(llm_folder, method):
     with torch.device('meta'):  # for shapes alone
         assert not is_quantized(
             VicunaHead(llm=str(llm_folder), quantization=method).llm)
+
+
+def test_each_weight_is_freed_before_the_next_is_quantised(
+        llm, method, monkeypatch):
+    seen = []
+    make = quantization._MAKERS[method]
+
+    def watching(linear, name):
+        assert not [name for name, weight in seen if weight() is not None]
+        seen.append((name, weakref.ref(linear.weight)))
+        return make(linear, name)
+
+    monkeypatch.setitem(quantization._MAKERS, method, watching)
+    quantize(copy.deepcopy(llm), method)
+    assert len(seen) == 14
 
 
 def test_what_is_trained_is_not_quantised(tiny, images):
