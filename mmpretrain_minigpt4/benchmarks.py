@@ -104,6 +104,8 @@ def _value(tree: ast.Module, name: str) -> ast.expr | None:
 def _notes(text: str) -> tuple[str, dict[str, str]]:
     title = text.partition('\n')[0].strip().removesuffix('.')
     marks = list(_NOTE.finditer(text))
+    if not marks:  # not one of the benchmarks' configs
+        return title, {}
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return title, {
         mark.group(1): ' '.join(text[mark.end():end].split())

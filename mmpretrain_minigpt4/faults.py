@@ -3,7 +3,8 @@
 """Count what is wrong with a file, list it, and refuse it past a budget."""
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from pathlib import Path
 
 from mmengine.logging import print_log
 
@@ -72,3 +73,17 @@ def find_repeats(ids: list[Hashable]) -> list[Hashable]:
             repeats.append(item)
         seen.add(item)
     return repeats
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add whole lines to a file whose last one a kill may have cut short.
+
+    What was cut stays a line of its own, so that no new line is spoilt.
+    """
+    with path.open('ab+') as file:
+        size = file.seek(0, 2)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b'\n':
+                file.write(b'\n')
+        file.write(''.join(f'{line}\n' for line in lines).encode('utf-8'))

@@ -18,6 +18,7 @@ from mmpretrain_minigpt4.cli.scripts import train as run_train
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / 'tools'
 CONFIGS = ROOT / 'configs' / 'minigpt4'
+TINY = CONFIGS / 'minigpt-4_tiny_caption.py'
 PACKAGE = Path(mmpretrain_minigpt4.__file__).parent
 
 needs_tiny = pytest.mark.skipif(
@@ -64,6 +65,48 @@ def test_a_config_that_is_no_python_is_one_line(tmp_path, capsys):
     path.write_text('model = (\n')
     assert run_test([str(path)]) == 3
     assert 'broken.py' in error_line(capsys)
+
+
+@pytest.mark.parametrize('name, text, hint', [
+    ('a.py', 'x = undefined', 'NameError'),
+    ('a.py', '1 / 0', 'ZeroDivisionError'),
+    ('a.json', '{', 'JSONDecodeError'),
+    ('a.yml', 'a: [', 'ParserError'),
+    ('a.py', 'x = 1', 'no model'),
+    ('a.py', 'model = 4', 'no model'),
+    ('a.py', 'model = dict()', 'no train_dataloader'),
+])
+def test_what_is_wrong_with_a_config_is_one_line(tmp_path, capsys, name,
+                                                 text, hint):
+    path = tmp_path / name
+    path.write_text(text + '\n')
+    assert run_train([str(path)]) == 3
+    line = error_line(capsys)
+    assert str(path) in line and hint in line
+
+
+@needs_tiny
+@pytest.mark.parametrize('option', [
+    'test_dataloader.dataset.num_scene=4', 'test_cfg.fp=1'])
+def test_a_key_that_no_class_knows_is_named(tmp_path, capsys, option):
+    assert run_test([str(TINY), '--work-dir', str(tmp_path), '--cfg-options',
+                     option]) == 3
+    line = error_line(capsys)
+    assert option.split('=')[0].rpartition('.')[2] in line
+    assert 'unexpected keyword' in line
+
+
+def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    folder = tmp_path / 'file' / 'run'
+    assert run_test([str(TINY), '--work-dir', str(folder)]) == 3
+    assert f'{folder}' in error_line(capsys)
+
+
+def test_an_override_is_a_key_and_a_value(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run_test([str(TINY), '--cfg-options', 'foo'])
+    assert 'foo: give KEY=VALUE' in error_line(capsys)
 
 
 def test_a_config_without_test_data_is_refused(config, capsys):

@@ -22,6 +22,7 @@ from ..datasets.shard_stream import Part
 from ..datasets.text_cleaning import clean_caption
 from ..errors import ConfigError, DatasetError, ImageError, MiniGPT4Error
 from ..images import load_image
+from .config_files import read_config
 
 KINDS = ('broken', 'empty', 'long', 'duplicate')
 TARGETS = ('gt_caption', 'gt_answer', 'gt_text')
@@ -106,13 +107,16 @@ def check_data(config: str | Path | Config,
         DatasetError: If nothing can be read at all.
     """
     if not isinstance(config, Config):
-        config = _read_config(Path(config))
+        config = read_config(config)
     if options:
         config = config.copy()
-        config.merge_from_dict({
-            key: DictAction._parse_iterable(value)
-            for key, value in options.items()
-        })
+        try:
+            config.merge_from_dict({
+                key: DictAction._parse_iterable(value)
+                for key, value in options.items()
+            })
+        except (KeyError, TypeError, IndexError) as error:
+            raise ConfigError(f'--cfg-options: {error}') from error
     dataset, cleaning = _build(config, loader)
     measure = _measure(config)
     streamed = isinstance(dataset, IterableDataset)
@@ -239,15 +243,6 @@ def _judge(item: _Seen, cleaning: int, measure: Callable[[str], str],
     return found
 
 
-def _read_config(path: Path) -> Config:
-    if not path.is_file():
-        raise ConfigError(f'There is no config {path}.')
-    try:
-        return Config.fromfile(path)
-    except (OSError, SyntaxError, ImportError) as error:
-        raise ConfigError(f'{path}: {error}') from error
-
-
 def _build(config: Config, loader: str) -> tuple[Any, int]:
     """The data set without its pipeline, and the words that cleaning keeps."""
     if loader not in config or 'dataset' not in (config[loader] or {}):
@@ -263,7 +258,10 @@ def _build(config: Config, loader: str) -> tuple[Any, int]:
     if hasattr(cls, 'one_pass') or hasattr(cls, 'read_records'):
         # Everything is to be listed, rather than the first things to stop.
         settings['max_broken_share'] = 1.0
-    dataset = DATASETS.build(dict(settings, pipeline=[]))
+    try:
+        dataset = DATASETS.build(dict(settings, pipeline=[]))
+    except TypeError as error:
+        raise ConfigError(f'{loader}.dataset: {error}.') from error
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
     return dataset, cleaning

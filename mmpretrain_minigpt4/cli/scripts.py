@@ -65,7 +65,11 @@ def _train(argv: Sequence[str] | None) -> None:
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _complete_dataloader(cfg, name, args)
     _merge_options(cfg, args)
-    _build_runner(cfg).train()
+    from ..apis.config_files import check_config, misfits_named
+    check_config(cfg, args.config, 'train_dataloader', 'train_cfg',
+                 'optim_wrapper')
+    with misfits_named(args.config):
+        _build_runner(cfg).train()
 
 
 def _test(argv: Sequence[str] | None) -> None:
@@ -90,8 +94,11 @@ def _test(argv: Sequence[str] | None) -> None:
             out_dir=args.show_dir,
             interval=args.interval)
     _complete_dataloader(cfg, 'test_dataloader', args)
-    _set_loop(cfg, args, answers)
     _merge_options(cfg, args)
+    from ..apis.config_files import check_config, misfits_named
+    from ..apis.evaluating import check_files
+    check_config(cfg, args.config, 'test_dataloader')
+    _set_loop(cfg, args, answers)
     if args.checkpoint is not None:
         # The model loads it: strictly, and over what the config names. The
         # runner's own loading passes over wrong shapes with a log line.
@@ -99,13 +106,13 @@ def _test(argv: Sequence[str] | None) -> None:
         earlier = cfg.model.get('checkpoints') or []
         path = _existing_checkpoint(args.checkpoint)
         cfg.model.checkpoints = [*earlier, path]
-    from ..apis.evaluating import check_files
-    check_files(cfg)
-    runner = _build_runner(cfg)
-    if predictions:
-        from mmengine.evaluator import DumpResults
-        runner.test_evaluator.metrics.append(DumpResults(args.out))
-    metrics = runner.test()
+    with misfits_named(args.config):
+        check_files(cfg)
+        runner = _build_runner(cfg)
+        if predictions:
+            from mmengine.evaluator import DumpResults
+            runner.test_evaluator.metrics.append(DumpResults(args.out))
+        metrics = runner.test()
     if args.out and not predictions and not answers:
         import mmengine
         mmengine.dump(metrics, args.out)
@@ -113,6 +120,15 @@ def _test(argv: Sequence[str] | None) -> None:
 
 def _common_parser(program: str, description: str) -> argparse.ArgumentParser:
     from mmengine.config import DictAction
+
+    class Options(DictAction):
+
+        def __call__(self, parser, namespace, values, option_string=None):
+            for text in values:
+                if '=' not in text:
+                    parser.error(f'--cfg-options {text}: give KEY=VALUE.')
+            super().__call__(parser, namespace, values, option_string)
+
     parser = argparse.ArgumentParser(
         prog=program,
         description=description,
@@ -126,7 +142,7 @@ def _common_parser(program: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='override values of the config, for instance '
         'train_cfg.max_iters=100; lists as key=a,b or key="[a,b]"')
@@ -223,16 +239,9 @@ def _test_parser() -> argparse.ArgumentParser:
 
 
 def _load_config(args: argparse.Namespace) -> 'Config':
-    from mmengine.config import Config
+    from ..apis.config_files import read_config
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise ConfigError(
-            f'{args.config}: there is no such config file. The configs of '
-            'this package lie in configs/minigpt4/.')
-    try:
-        cfg = Config.fromfile(args.config)
-    except (OSError, SyntaxError, ImportError) as error:
-        raise ConfigError(f'{args.config}: {error}') from error
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

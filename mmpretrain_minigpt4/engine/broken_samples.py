@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..datasets.error_budget import read_note
+from ..faults import append_lines
 from ..registry import HOOKS
 
 
@@ -43,7 +44,7 @@ class BrokenSamplesHook(Hook):
                 try:
                     fault = json.loads(line)
                     self._seen.add((fault['where'], fault['key']))
-                except (ValueError, KeyError):
+                except (ValueError, KeyError, TypeError):
                     continue  # cut short when the run was killed
 
     def after_train_iter(self,
@@ -61,10 +62,8 @@ class BrokenSamplesHook(Hook):
         ]
         if not faults:
             return
-        with open(self.path(runner), 'a', encoding='utf-8') as file:
-            for fault in faults:
-                self._seen.add((fault['where'], fault['key']))
-                file.write(json.dumps(fault) + '\n')
+        append_lines(self.path(runner), map(json.dumps, faults))
+        self._seen.update((fault['where'], fault['key']) for fault in faults)
 
     def after_train(self, runner: Runner) -> None:
         """Say how many there were."""

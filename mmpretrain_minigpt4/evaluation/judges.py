@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges of whether a description covers a caption."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ConfigError, DatasetError, MissingWeightsError
+from ..faults import append_lines
 from .chair_words import ObjectWords, singular
 from .extraction import simple, yes_no
 
@@ -165,6 +167,9 @@ class EndpointJudge:
             raise ConfigError(f'The environment variable {key_variable} holds '
                               'no key for the judge.')
         self.cache = Path(cache) if cache else None
+        if self.cache:
+            # Now, rather than once the first verdict has been paid for.
+            self.cache.parent.mkdir(parents=True, exist_ok=True)
         self.known: dict[tuple[str, str, str], bool] = {}
         if self.cache and self.cache.is_file():
             for line in self.cache.read_text(encoding='utf-8').splitlines():
@@ -172,7 +177,7 @@ class EndpointJudge:
                     item = json.loads(line)
                     key = item['model'], item['description'], item['caption']
                     self.known[key] = bool(item['covered'])
-                except (json.JSONDecodeError, KeyError):
+                except (json.JSONDecodeError, KeyError, TypeError):
                     continue  # a line that was cut off by a kill
 
     def covers(self, description: str, captions: Sequence[str]
@@ -191,10 +196,9 @@ class EndpointJudge:
                                    f'{said[:200]!r}.')
             self.known[key] = verdict == 'yes'
             if self.cache:
-                with self.cache.open('a', encoding='utf-8') as file:
-                    file.write(json.dumps(dict(
-                        model=self.model, description=description,
-                        caption=caption, covered=self.known[key])) + '\n')
+                append_lines(self.cache, [json.dumps(dict(
+                    model=self.model, description=description,
+                    caption=caption, covered=self.known[key]))])
         return self.known[key]
 
     def _ask(self, text: str) -> str:
@@ -210,8 +214,12 @@ class EndpointJudge:
         try:
             with urllib.request.urlopen(
                     request, timeout=self.timeout) as reply:
-                return json.load(reply)['choices'][0]['message']['content']
-        except (OSError, ValueError, LookupError, TypeError) as error:
+                said = json.load(reply)['choices'][0]['message']['content']
+            if not isinstance(said, str):
+                raise TypeError(f'its content is {said!r}')
+            return said
+        except (OSError, ValueError, LookupError, TypeError,
+                http.client.HTTPException) as error:
             raise DatasetError(
                 f'The judge at {self.url} gave no answer ({error}). Verdicts '
                 'so far are kept in its cache, if it has one.') from error

@@ -116,4 +116,4 @@ def test_a_config_without_data_is_told(align, tmp_path, capsys):
     with pytest.raises(ConfigError, match='no val_dataloader'):
         check_data(align, 'val_dataloader')
     assert main(['data', 'check', str(tmp_path / 'no.py')]) == 3
-    assert 'no config' in capsys.readouterr().err
+    assert 'no such config' in capsys.readouterr().err

@@ -100,6 +100,11 @@ def test_an_endpoint_is_asked_once_for_each_caption(server, tmp_path):
         file.write('{"model": "jud')
     assert score(settings)['covered'] == 1
     assert len(asked) == 3
+    # What comes after the cut line is kept too.
+    EndpointJudge(url, 'judge', cache=settings['cache']).covers(TEXT, ['new'])
+    again = EndpointJudge(url, 'judge', cache=settings['cache'])
+    assert again.covers(TEXT, ['new']) == [False]
+    assert len(asked) == 4
     with pytest.raises(DatasetError, match='neither yes nor no'):
         EndpointJudge(url, 'judge').covers(TEXT, ['strange'])
 
