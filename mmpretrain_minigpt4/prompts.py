@@ -37,13 +37,23 @@ class ImageSlot:
     """The place of one image; slots are filled in order."""
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """An answer in the very tokens that the model wrote.
+
+    What was read and written need not be read again; the same text may have
+    other tokens.
+    """
+    ids: tuple[int, ...]
+
+
 class Mark(enum.Enum):
     """A token that no text can spell."""
     BOS = 'bos'
     EOS = 'eos'
 
 
-Piece = str | ImageSlot | Mark
+Piece = str | ImageSlot | TokenIds | Mark
 Turn = tuple[str, str | Sequence[Piece]]
 
 
@@ -362,6 +372,8 @@ def _fill(form: str, content: list[Piece]) -> list[Piece]:
 def _answer(content: str | Iterable[Piece]) -> list[Piece]:
     pieces = [content] if isinstance(content, str) else list(content)
     for piece in pieces:
+        if isinstance(piece, TokenIds):
+            continue
         if not isinstance(piece, str):
             raise PromptError('An assistant turn holds text alone; this one '
                               f'holds {type(piece).__name__}.')

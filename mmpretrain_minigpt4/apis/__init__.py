@@ -14,6 +14,7 @@ from ..zoo import entries as list_entries
 
 if TYPE_CHECKING:
     from .caption import CaptionInferencer
+    from .chat import Chat
     from .evaluating import evaluate
     from .opening import open_model
     from .scoring import score_answers
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     'CaptionInferencer': 'caption',
+    'Chat': 'chat',
     'VQAInferencer': 'vqa',
     'evaluate': 'evaluating',
     'open_model': 'opening',
@@ -28,9 +30,9 @@ _LAZY = {
 }
 
 __all__ = [
-    'Benchmark', 'CaptionInferencer', 'Entry', 'VQAInferencer', 'evaluate',
-    'find_benchmark', 'list_benchmarks', 'list_entries', 'open_model',
-    'score_answers'
+    'Benchmark', 'CaptionInferencer', 'Chat', 'Entry', 'VQAInferencer',
+    'evaluate', 'find_benchmark', 'list_benchmarks', 'list_entries',
+    'open_model', 'score_answers'
 ]
 
 

@@ -11,6 +11,6 @@ from .stopping import Answer, StopMatcher, TextStream
 
 __all__ = [
     'CHAT_OPTIONS', 'Answer', 'Engine', 'EngineSettings', 'Event',
-    'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher', 'TextStream',
-    'answer_all', 'answer_stream', 'decode', 'row_limit'
+    'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher',
+    'TextStream', 'answer_all', 'answer_stream', 'decode', 'row_limit'
 ]

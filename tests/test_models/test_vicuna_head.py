@@ -237,7 +237,9 @@ def test_a_folders_own_settings_do_not_leak(head, visual, llm_folder):
 def test_an_answer_stops_at_its_sign(head, visual):
     plan = [*ids_of('_red', '.', '##', '#', '_red')]
 
-    def follow(module, inputs, logits, steps=iter(plan)):
+    steps = iter(plan)
+
+    def follow(module, inputs, logits):
         wanted = torch.zeros_like(logits)
         wanted[..., next(steps)] = 1
         return wanted
@@ -309,7 +311,11 @@ def test_a_prompt_beyond_the_context_names_both_numbers(head, visual):
         head.predict(visual[:1], [sample(prompt='a' * 100_000)])
     with pytest.raises(PromptError, match='256'):
         head.loss(visual[:1], [sample(prompt='a' * 300, gt_caption='a')])
-    turns = [('user', 'a'), ('assistant', 'b')] * 500 + [('user', 'c')]
+    # Old turns can be left out; what is asked last cannot.
+    turns = [('user', 'a'), ('assistant', 'b')] * 500
+    head.generate(visual[:1], [sample(conversation=[*turns, ('user', 'c')])],
+                  max_new_tokens=1)
+    turns.append(('user', 'c' * 300))
     with pytest.raises(PromptError, match='256'):
         head.predict(visual[:1], [sample(conversation=turns)])
 

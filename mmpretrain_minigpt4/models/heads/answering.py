@@ -24,6 +24,7 @@ from ...generation import (
     answer_stream,
     row_limit,
 )
+from ...prompts import TokenIds
 from .rows import make_row
 from .samples import PREDICTIONS
 from .scoring import score_candidates
@@ -80,7 +81,7 @@ class Answering:
             PromptError: If a prompt cannot be read or is too long.
         """
         visual = split(feats, data_samples)
-        settings = self._options(options)
+        settings = self.options(options)
         return answer_all(
             self.llm,
             [self.request(tokens, sample, settings)
@@ -101,7 +102,7 @@ class Answering:
             options: As of :meth:`predict`.
         """
         tokens = split_images([feats])[0]
-        asked = self.request(tokens, sample, self._options(options))
+        asked = self.request(tokens, sample, self.options(options))
         for event in answer_stream(
                 self.llm, [asked._replace(stream=True)], self.context,
                 self.engine, 1):
@@ -127,7 +128,7 @@ class Answering:
             Iterator: Each sample as it is done, as of :meth:`predict`, and
             None; or, where it cannot be answered, what is wrong with it.
         """
-        settings = self._options(options)
+        settings = self.options(options)
         running: dict[int, object] = {}
         refused: list[tuple[object, MiniGPT4Error]] = []
 
@@ -166,7 +167,12 @@ class Answering:
             sample: A data sample, or None for the config's prompt.
             options: Decoding options.
         """
-        ids, template = self.prompt_ids(sample, tokens)
+        room = None
+        if self.context is not None:
+            # A long talk leaves room for an answer, up to a quarter of all.
+            room = self.context - min(options.max_new_tokens,
+                                      self.context // 4)
+        ids, template = self.prompt_ids(sample, tokens, room)
         row_limit(len(ids), options, self.context)  # is there room?
         inputs, _ = self._embed([make_row(ids)], [tokens])
         matcher = StopMatcher(self._tokens().token_bytes,
@@ -175,7 +181,20 @@ class Answering:
             Prompt(inputs['inputs_embeds'][0], prompt_keys(ids, tokens)),
             options, matcher)
 
-    def _options(self, given: Mapping) -> GenerationOptions:
+    def as_turn(self, answer: Answer) -> str | list[TokenIds]:
+        """An answer as a turn of a conversation, in its own tokens.
+
+        Where its end cannot be told apart by tokens it is the text.
+        """
+        table = self._tokens().token_bytes
+        data = b''
+        for number, token in enumerate(answer.token_ids, 1):
+            data += table[token] if token < len(table) else b''
+            if data.decode('utf-8', errors='replace').strip() == answer.text:
+                return [TokenIds(tuple(answer.token_ids[:number]))]
+        return answer.text
+
+    def options(self, given: Mapping) -> GenerationOptions:
         """The config's decoding options under those of a call."""
         return self.generation.replace(**{
             key: value

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import PromptError
-from ...prompts import ImageSlot, Mark, Piece, Template, join
+from ...prompts import ImageSlot, Mark, Piece, Template, TokenIds, join
 from .tokenizer import TextTokenizer
 
 IMAGE_ID = -1  # stands for one visual token
@@ -53,6 +53,8 @@ def tokenize(pieces: Sequence[Piece], tokenizer: TextTokenizer,
             ids += tokenizer.encode(piece)
         elif isinstance(piece, ImageSlot):
             ids += [IMAGE_ID] * num_tokens
+        elif isinstance(piece, TokenIds):
+            ids += piece.ids
         else:
             index = (tokenizer.bos_id
                      if piece is Mark.BOS else tokenizer.eos_id)

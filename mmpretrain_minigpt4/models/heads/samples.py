@@ -76,6 +76,10 @@ class SampleReader:
         system = _get(sample, 'system')
         return render(template, turns, system, num_images), template
 
+    def turns(self, sample) -> list:
+        """The turns of a sample's conversation; none for other samples."""
+        return list(_get(sample, 'conversation') or ())
+
     def exchanges(self, sample, num_images: int
                   ) -> tuple[list[tuple[list[Piece], str]], Template]:
         """What is before each answer, and the answer, to train on.

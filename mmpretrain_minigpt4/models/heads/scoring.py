@@ -3,7 +3,8 @@
 """How likely given answers are, for multiple choice.
 
 Legend: n images of a sample, Q visual tokens of an image, E width of the
-language model, M tokens of all candidates, S tokens that are read, V vocabulary.
+language model, M tokens of all candidates, S tokens that are read, V
+vocabulary.
 """
 
 from __future__ import annotations

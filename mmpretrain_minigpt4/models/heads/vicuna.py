@@ -23,6 +23,7 @@ from ..dtypes import compute_dtype, load_dtype
 from ..quantization import check as check_quantization
 from . import language_model
 from .answering import Answering
+from .forgetting import forget_oldest
 from .likelihood import answer_logits
 from .rows import (
     IMAGE_ID,
@@ -202,17 +203,39 @@ class VicunaHead(Answering, BaseModule):
         self._check_room(len(row.ids))
         return row
 
-    def prompt_ids(self, sample, tokens: torch.Tensor
-                   ) -> tuple[list[int], Template]:
+    def prompt_ids(self, sample, tokens: torch.Tensor,
+                   room: int | None = None) -> tuple[list[int], Template]:
         """A sample's prompt as ids, and the template it went through.
 
         Args:
             sample: A data sample, or None for the config's prompt.
             tokens: float[n, Q, E], its images.
+            room: A conversation loses its oldest turns until it has at most
+                so many tokens; beginning, system text, images and the last
+                turn stay.
         """
-        pieces, template = self.reader.prompt(sample, len(tokens))
-        check_slots(pieces, tokens)
-        return tokenize(pieces, self._tokens(), tokens.shape[-2]), template
+        def ids_of(sample) -> tuple[list[int], Template]:
+            pieces, template = self.reader.prompt(sample, len(tokens))
+            check_slots(pieces, tokens)
+            return tokenize(pieces, self._tokens(),
+                            tokens.shape[-2]), template
+
+        ids, template = ids_of(sample)
+        turns = self.reader.turns(sample)
+        least, most = 1, len(turns) // 2
+        if room is None or len(ids) <= room or not most:
+            return ids, template
+        while True:
+            # How many answered turns have to go, by bisection.
+            number = (least + most) // 2
+            ids, _ = ids_of(dict(
+                conversation=forget_oldest(turns, number, len(tokens),
+                                           template),
+                system=sample.get('system')))
+            if least == most:
+                return ids, template
+            least, most = ((least, number) if len(ids) <= room else
+                           (number + 1, most))
 
     def _embed(self, rows: Sequence[Row], visual: Sequence[torch.Tensor]
                ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
