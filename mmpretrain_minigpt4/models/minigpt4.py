@@ -366,7 +366,8 @@ def _wrong_images(images: torch.Tensor, dims: int) -> ConfigError:
         return ConfigError(
             'This model was built for cached features (model.features), '
             f'and got a tensor {list(images.shape)}. Leave model.features '
-            'out to give it images.')
+            'out to give it images; in training, let the config have '
+            "runner_type='mmpretrain_minigpt4.Runner'.")
     return ConfigError('Images are float[B, 3, H, W] or float[B, n, 3, '
                        f'H, W], not {list(images.shape)}.')
 

@@ -30,6 +30,8 @@ def read(kind, **options):
         'train_dataloader.dataset.num_scenes': 8,
         'train_cfg.max_iters': 2,
         'log_level': 'ERROR',
+        # So that every frozen weight can be looked at afterwards.
+        'model.prepack': False,
         **options
     } if 'stage' in kind else options)
     return cfg
@@ -72,6 +74,7 @@ def train(cfg, folder, resume=False, stop_at=None):
 
 
 def changed(model, watch):
+    assert {name for name, _ in model.named_parameters()} == set(watch.before)
     return {name for name, x in model.named_parameters()
             if digest(x) != watch.before[name]}
 
