@@ -34,7 +34,7 @@ def two(tmp_path_factory):
             '--nproc-per-node=2', str(HERE / 'two_processes.py'),
             str(folder)
         ],
-        env=env, capture_output=True, text=True, timeout=120)
+        env=env, capture_output=True, text=True, timeout=300)
     reports = [
         json.loads((folder / f'rank{rank}.json').read_text())
         for rank in (0, 1)

@@ -46,3 +46,4 @@ test_evaluator = [
 ]
 
 test_cfg = dict(type='mmpretrain_minigpt4.TestLoop')
+randomness = dict(seed=42)

@@ -56,8 +56,10 @@ function show() {
   for (const card of cards)
     card.hidden = (kind && !card.classList.contains(kind)) ||
       (text && !card.textContent.toLowerCase().includes(text));
-  for (const group of groups)
+  for (const group of groups) {
     group.hidden = !group.querySelector('.card:not([hidden])');
+    if (kind || text) group.open = true;
+  }
 }
 for (const button of buttons) button.onclick = () => {
   kind = button.dataset.kind;
