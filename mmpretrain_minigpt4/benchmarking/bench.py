@@ -172,12 +172,12 @@ class Bench:
             limit: The least time that they could take.
             goals: As of :func:`records.judge`.
             rounds: Another number of rounds.
-            warmup: Rounds that do not count.
+            warmup: Rounds that do not count; one at least.
         """
         sides, lost = self._that_fit(sides)
         if lost:
             record.note = f'not enough memory for {", ".join(lost)}'
-        timed = self.time(sides, rounds, warmup)
+        timed = self.time(sides, rounds, max(0, warmup - 1))
         values = {}
         for side, found in timed.items():
             seconds = found['run']
@@ -206,7 +206,8 @@ class Bench:
         found, lost = {}, []
         for side, jobs in sides.items():
             try:
-                jobs['run']()
+                for job in jobs.values():  # a warm-up as well
+                    job()
                 found[side] = jobs
             except torch.OutOfMemoryError:
                 if side == 'ours':

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captions of uneven lengths: rows that end make room, or all wait.
 
-Legend: B rows, T tokens of a prompt, E width of the LLM.
+Legend: B rows, T tokens of a prompt, Q visual tokens, E width of the LLM.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 
 import torch
 
-from ..errors import BenchmarkError
 from .bench import Pair
 from .dims import Dims
 from .inputs import make_images, make_samples, peer_inputs
@@ -46,19 +45,27 @@ class Uneven:
 
     def __init__(self, pair: Pair, dims: Dims, tokens: int,
                  lengths: list[int], slots: int) -> None:
+        from ..generation.engine import Engine
         self.pair, self.lengths, self.slots = pair, lengths, slots
-        self.occupancy = 0.0
-        samples = make_samples(pair.ours, slots, tokens)
-        inputs = peer_inputs(pair.ours, dims, samples)
+        head = pair.ours.head
+        self.engine = Engine(head.llm, slots, 1, head.context, head.engine)
+        self.samples = make_samples(pair.ours, slots, tokens)
+        inputs = peer_inputs(pair.ours, dims, self.samples)
         self.mask = inputs['attention_mask']
         with torch.no_grad():
             images = make_images(dims, slots, pair.ours.device)
-            visual = pair.ours(images, mode='tensor')
+            self.visual = pair.ours(images, mode='tensor')  # float[B, Q, E]
             # float[B, T, E]
             embeds = pair.peer.get_input_embeddings()(inputs['input_ids'])
             places = inputs['input_ids'] == dims.image_id
-            embeds[places] = visual.flatten(0, 1).to(embeds)
+            embeds[places] = self.visual.flatten(0, 1).to(embeds)
         self.embeds = embeds
+        self.calls = 0
+
+    @property
+    def occupancy(self) -> float:
+        """Share of the slots that ran while captions were left."""
+        return self.engine.stats.occupancy
 
     def ours(self) -> None:
         """All captions through the engine.
@@ -66,31 +73,25 @@ class Uneven:
         Raises:
             BenchmarkError: If a caption has another length.
         """
-        try:
-            from ..generation.engine import Engine, Request
-            from ..generation.prompt import Prompt
-        except ImportError as error:
-            raise BenchmarkError('This version has no decoding engine that '
-                                 'refills its slots.') from error
-        from ..generation import StopMatcher
         head = self.pair.ours.head
-        matcher = StopMatcher(head.tokenizer.token_bytes)
+        self.calls += 1
 
         def requests():
             for i, length in enumerate(self.lengths):
                 row = i % self.slots
-                options = head.generation.replace(max_new_tokens=length)
-                # Without keys nothing is shared between prompts.
-                prompt = Prompt(self.embeds[row][self.mask[row].bool()])
-                yield Request(prompt, options, matcher, tag=i)
+                # No two captions, of this call or another, are of the same
+                # visual tokens: nothing of one may serve the next.
+                factor = 1 + 1e-2 * (self.calls + i / len(self.lengths))
+                yield head.request(
+                    self.visual[row:row + 1] * factor, self.samples[row],
+                    head.generation.replace(max_new_tokens=length)
+                )._replace(tag=i)
 
-        engine = Engine(head.llm, slots=self.slots, context=head.context)
         with torch.no_grad():
-            for event in engine.run(requests()):
+            for event in self.engine.run(requests()):
                 if event.answer is not None:
                     check_lengths([len(event.answer.token_ids)],
                                   self.lengths[event.tag])
-        self.occupancy = engine.stats.occupancy
 
     def peer(self) -> None:
         """All captions in batches, each to its longest."""

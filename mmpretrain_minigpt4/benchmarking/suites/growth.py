@@ -14,6 +14,7 @@ from ..bench import Bench, Case
 from ..inputs import make_images, make_samples, make_text
 from ..memory import resident_bytes
 from ..records import Record
+from ..talk import Talk
 from . import common
 
 # Of an answer wherever its length is not what grows.
@@ -149,20 +150,9 @@ def turns(bench: Bench, suite: str = 'growth',
     def chat(seed: int) -> list[float]:
         """Seconds of each turn of a chat about one image."""
         images = make_images(bench.dims, 1, bench.device, seed)
-        talk, taken, seen = [], [], []
-
-        @torch.no_grad()
-        def answer():
-            if not seen:
-                seen.append(model(images, mode='tensor'))
-            model.head.generate(
-                seen[0], [dict(conversation=list(talk))],
-                max_new_tokens=SHORT)
-
-        for turn in range(number):
-            talk.append(('user', make_text(words, turn)))
-            taken.append(bench.clock.time(answer))
-            talk.append(('assistant', make_text(words, turn + 3)))
+        talk, taken = Talk(model, words, SHORT), []
+        for _ in range(number):
+            taken.append(bench.clock.time(lambda: talk.ask(images)))
         bench.ticked()
         return taken
 
