@@ -197,7 +197,9 @@ class Llama:
             cos, sin = self.rotary(
                 torch.empty(0, dtype=self.dtype, device=self.device),
                 whole.unsqueeze(0))
-            self._angles = cos[0], sin[0]  # float[C, D]
+            first, second = sin[0].chunk(2, dim=-1)
+            # float[C, D] each
+            self._angles = cos[0], torch.cat((-first, second), dim=-1)
         return tuple(table[positions].unsqueeze(-2) for table in self._angles)
 
 
@@ -225,6 +227,8 @@ def _rms_norm(x: torch.Tensor, norm: torch.nn.Module) -> torch.Tensor:
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
             ) -> torch.Tensor:
-    """Turn pairs (i, i + D / 2) of each head by their angles."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    """Turn pairs (i, i + D / 2) of each head by their angles.
+
+    The sines of the first half come with their sign changed.
+    """
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
