@@ -13,6 +13,7 @@ from mmengine.model import MMDistributedDataParallel
 from torch import distributed, nn
 
 from ..errors import ConfigError
+from ..models.quantization import plain_tensors
 from .state import trained_parameters
 
 # What a launcher tells a process: its number, how many there are, its number
@@ -73,13 +74,14 @@ def start_gloo(launcher: str, dist_cfg: Mapping | None = None) -> None:
         'gloo', timeout=datetime.timedelta(seconds=timeout))
 
 
-def wrap(model: nn.Module, find_unused_parameters: bool = False
-         ) -> MMDistributedDataParallel:
+def wrap(model: nn.Module, find_unused_parameters: bool = False,
+         check_frozen: bool = True) -> MMDistributedDataParallel:
     """Let a model share its gradients, and nothing of its frozen parts.
 
     Args:
         model: The model, on its device.
         find_unused_parameters: As of DistributedDataParallel.
+        check_frozen: Compare the frozen weights of all processes.
 
     Raises:
         ConfigError: If the frozen weights differ between processes.
@@ -88,7 +90,8 @@ def wrap(model: nn.Module, find_unused_parameters: bool = False
     frozen = [
         name for name in model.state_dict() if name not in trained
     ] + [name for name, _ in model.named_buffers()]
-    check_same_frozen(model)
+    if check_frozen:
+        check_same_frozen(model)
     # Every process has read the frozen billions itself.
     MMDistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
         model, frozen)
@@ -109,10 +112,12 @@ def check_same_frozen(model: nn.Module) -> None:
     """
     device = next(model.parameters()).device
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    for parameter in model.parameters():
-        if not parameter.requires_grad and parameter.is_floating_point():
-            total[0] += parameter.sum(dtype=torch.float64)
-            total[1] += parameter.abs().sum(dtype=torch.float64)
+    trained = {id(x) for x in model.parameters() if x.requires_grad}
+    for tensor in plain_tensors(model):
+        if id(tensor) not in trained:
+            total[0] += tensor.sum(dtype=torch.float64)
+            total[1] += tensor.to(torch.float32).abs().sum(
+                dtype=torch.float64)
     least, most = total.clone(), total
     all_reduce(least, 'min')
     all_reduce(most, 'max')

@@ -30,6 +30,7 @@ from ..features.pipeline import look_up
 from ..registry import RUNNERS
 from .checkpoint_hook import TrainingCheckpointHook
 from .distributed import check_launcher, start_gloo, wrap
+from .sharding import wrap_sharded
 from .state import trained_parameters, unwrapped
 
 OURS = 'mmpretrain_minigpt4.'
@@ -49,6 +50,8 @@ class Runner(BaseRunner):
     * ``model.features``, the folder of a feature cache, lets the data sets
       look up features in place of reading images.
     * Where TensorBoard is installed, the log goes there too.
+    * ``shard_language_model=True`` spreads a frozen language model over the
+      processes; see :mod:`~.sharding`.
     * ``activation_checkpointing``, a list of modules, recomputes their
       activations in the backward pass; a list of layers counts as each of
       them: ``['head.llm.model.layers']``.
@@ -82,10 +85,16 @@ class Runner(BaseRunner):
         """Put the model on its device, and share what is trained."""
         if (not self.distributed or model_wrapper_cfg is not None
                 or is_model_wrapper(model)):
+            if self.cfg.get('shard_language_model'):
+                raise ConfigError(
+                    'shard_language_model spreads a model over several '
+                    'processes, and there is one: start the script by '
+                    'torchrun, without a model_wrapper_cfg.')
             return super().wrap_model(model_wrapper_cfg, model)
-        return wrap(
-            model.to(get_device()),
-            self.cfg.get('find_unused_parameters', False))
+        unused = self.cfg.get('find_unused_parameters', False)
+        if self.cfg.get('shard_language_model'):
+            return wrap_sharded(model, get_device(), unused)
+        return wrap(model.to(get_device()), unused)
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None
                          ) -> Visualizer:
