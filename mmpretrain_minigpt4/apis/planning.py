@@ -254,6 +254,7 @@ def _training_step(shape: Shapes, batch: int, tokens: int, size: int,
     kept = shape.layers * layer
     if checkpointing:
         kept = shape.layers * shape.width * size + layer
+    kept += layer  # the gradients inside one layer, on the way back
     # Logits of the text, in float32 too, their softmax and its gradient.
     logits = (tokens + 1) * shape.vocabulary * (size + 12)
     return batch * (row * kept + logits)

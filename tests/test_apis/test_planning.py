@@ -72,7 +72,9 @@ class Peak(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
+            # Packed weights show no storage.
+            if isinstance(leaf, torch.Tensor) and (
+                    leaf.layout == torch.strided):
                 self.see(leaf)
         return out
 
