@@ -10,6 +10,14 @@ os.environ.setdefault('TRANSFORMERS_OFFLINE', '1')
 
 import mmpretrain_minigpt4  # noqa: E402, F401, I001
 
+import logging  # noqa: E402
+
+import pytest  # noqa: E402
+
+# Handlers of libraries keep the stream that one test captured beyond its end;
+# what they log later would be a traceback in another test's output.
+logging.raiseExceptions = False
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -19,7 +27,6 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    import pytest
     slow = pytest.mark.skip(reason='slow; run with --run-slow')
     gpu = pytest.mark.skip(reason='needs a CUDA device')
     for item in items:
