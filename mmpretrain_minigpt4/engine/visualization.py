@@ -1,8 +1,11 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the answers of a test into copies of its images."""
+"""Draw the answers of a test under copies of its images."""
 
+import math
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
+from PIL import Image
 
 from ..errors import ConfigError
 from ..evaluation.runs.answer_log import INDEX
@@ -23,11 +27,19 @@ DRAW = {
 }
 # Text on a smaller image cannot be read.
 MIN_SIDE = 336  # pixels
+STRIP = 32  # grey of the strip that holds the text, 0-255
+# Of a letter of one point, as the toolbox's figures draw it.
+LETTER, LINE = 0.84, 1.75  # pixels
+# Fonts for what the toolbox's own lacks; those that are there are used.
+FONTS = ('Noto Sans Mono CJK SC', 'Noto Sans CJK SC', 'Noto Sans CJK JP',
+         'Source Han Sans SC', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei',
+         'PingFang SC', 'Microsoft YaHei', 'SimHei', 'Noto Sans Devanagari',
+         'Noto Sans Arabic', 'Noto Emoji')
 
 
 @HOOKS.register_module()
 class TextVisualizationHook(Hook):
-    """Draws captions, or questions and answers, into the images.
+    """Draws captions, or questions and answers, under the images.
 
     The toolbox's own ``VisualizationHook`` draws classes alone. This one has
     its arguments, so that the toolbox's scripts can switch it on by
@@ -105,12 +117,15 @@ class TextVisualizationHook(Hook):
             if self.out_dir is not None:
                 Path(self.out_dir).mkdir(parents=True, exist_ok=True)
                 out_file = str(Path(self.out_dir) / f'{name}_{step}.png')
-            pixels = _pixels(path, batch['inputs'][i])
-            short = min(pixels.shape[:2])
+            texts = _texts(sample)
+            told = [texts['pred_caption']] if field == 'pred_caption' else [
+                f'Q: {texts["question"]}', f'A: {texts["pred_answer"]}']
+            pixels, text_cfg = with_strip(
+                _pixels(path, batch['inputs'][i]), '\n'.join(told))
             getattr(visualizer, DRAW[field])(
                 pixels,
-                _texts(sample),
-                resize=MIN_SIDE if short < MIN_SIDE else None,
+                texts,
+                text_cfg=text_cfg,
                 show=self.show,
                 wait_time=self.wait_time,
                 out_file=out_file,
@@ -124,6 +139,51 @@ class TextVisualizationHook(Hook):
             return runner.visualizer
         from mmpretrain.visualization import UniversalVisualizer
         return UniversalVisualizer.get_instance('text')
+
+
+def with_strip(pixels: np.ndarray, text: str) -> tuple[np.ndarray, dict]:
+    """Put a strip under an image, and say where and how text goes there.
+
+    Args:
+        pixels: uint8[H, W, 3]; a small image is enlarged.
+        text: What the strip shall have room for.
+
+    Returns:
+        tuple: The pixels, and ``text_cfg`` of the toolbox's visualizer.
+    """
+    short = min(pixels.shape[:2])
+    if short < MIN_SIDE:
+        size = [round(x * MIN_SIDE / short) for x in pixels.shape[1::-1]]
+        pixels = np.asarray(
+            Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+        short = MIN_SIDE
+    # The toolbox's own size for an image of this size.
+    scale = min(max(short / 224, 0.3), 3.0)
+    points, margin = int(7 * scale), round(5 * scale)
+    room = max(1, int((pixels.shape[1] - 2 * margin) / (LETTER * points)))
+    # Lines are broken at words, and so not filled.
+    lines = sum(math.ceil(_width(x) * 1.2 / room) or 1
+                for x in text.split('\n'))
+    height = round(lines * LINE * points) + 3 * margin
+    # uint8[H, W, 3] -> uint8[H + strip, W, 3]
+    whole = np.pad(pixels, ((0, height), (0, 0), (0, 0)),
+                   constant_values=STRIP)
+    return whole, dict(
+        size=points,
+        position=(margin, pixels.shape[0] + margin),
+        family=['monospace', *_fonts()])
+
+
+def _width(text: str) -> int:
+    """Of a text in letters; Chinese characters are two wide."""
+    return sum(1 + (unicodedata.east_asian_width(x) in 'WF') for x in text)
+
+
+@cache
+def _fonts() -> tuple[str, ...]:
+    from matplotlib import font_manager
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in FONTS if name in there)
 
 
 def _pixels(path: str | None, inputs: Any) -> np.ndarray:

@@ -73,8 +73,11 @@ def test_questions_on_one_image_get_files_of_their_own(runner, tmp_path):
     kind, image, sample, kwargs = runner.visualizer.drawn[0]
     assert kind == 'vqa' and sample['question'] == 'What?'
     assert kwargs['step'] == 7
-    # The image as it was, not as the model gets it.
-    assert image.shape == (5, 9, 3) and image[0, 0].tolist() == [1, 2, 3]
+    # The image as it was, not as the model gets it; enlarged, and below it
+    # the strip that the text goes to.
+    assert image.shape[1] == 605 and image[335, 0].tolist() == [1, 2, 3]
+    assert image[336, 0].tolist() == [32, 32, 32]
+    assert kwargs['text_cfg']['position'][1] > 336
 
 
 def test_dollars_are_no_mathematics(runner):
@@ -90,8 +93,23 @@ def test_small_images_are_enlarged_for_their_text(tmp_path):
     hook = TextVisualizationHook(enable=True, out_dir=str(tmp_path))
     hook.after_test_iter(runner, 0, *batch({'pred_caption': 'cost: $5 $'}))
     with Image.open(tmp_path / '000000_0.png') as image:
-        assert min(image.size) == 336
-        assert np.asarray(image).std() > 0
+        assert image.size[0] == 504 and image.size[1] > 336
+        pixels = np.asarray(image)
+    # The text is under the image, and none of it in the image.
+    assert pixels[:330].std() < 1 and pixels[340:].max() > 200
+
+
+@pytest.mark.parametrize('text', [
+    'word ' * 80, '\u56fe' * 150, 'a\nb', 'Supercalifragilistic ' * 9])
+def test_the_strip_has_room_for_all_of_a_text(tmp_path, text):
+    from mmpretrain.visualization import UniversalVisualizer
+    runner = SimpleNamespace(visualizer=UniversalVisualizer(), iter=0)
+    hook = TextVisualizationHook(enable=True, out_dir=str(tmp_path))
+    hook.after_test_iter(runner, 0, *batch({'pred_caption': text}))
+    with Image.open(tmp_path / '000000_0.png') as image:
+        pixels = np.asarray(image)
+    # Nothing is written at the lower end, and something over it.
+    assert pixels[-4:].max() < 60 and pixels[340:].max() > 200
 
 
 def test_an_interval_without_meaning_is_refused():
