@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import weights as weight_files
+from .errors import MissingWeightsError
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -140,6 +141,10 @@ def settings(model: Any,
     Raises:
         MissingWeightsError: If the folder ``weights`` lacks a file.
     """
+    if weights is not None and not os.path.isdir(weights):
+        raise MissingWeightsError(
+            f'There is no folder {os.fspath(weights)!r} of weights. Name the '
+            'folder that holds them, or leave it out.')
     head = dict(kwargs.pop('head', None) or {})
     if llm is not None:
         head['llm'] = os.fspath(llm)

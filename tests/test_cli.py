@@ -338,3 +338,17 @@ def test_the_demo_scene_is_described_truly(tmp_path):
     # The notice, and nothing that a library has to say.
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith('minigpt4: model minigpt-4_tiny_caption')
+
+
+@pytest.mark.parametrize('number', ['abc', '0', '-2', '1.5'])
+def test_a_batch_size_that_is_none_is_named(capsys, number):
+    with pytest.raises(SystemExit):
+        main(['caption', '--batch-size', number, 'x.png'])
+    assert f"'{number}' is no whole number of 1 or more" in (
+        capsys.readouterr().err)
+
+
+def test_a_folder_of_weights_that_is_not_there_is_named(capsys, tmp_path):
+    assert main(['caption', '--weights', str(tmp_path / 'no'),
+                 str(DEMO)]) == 3
+    assert 'There is no folder' in capsys.readouterr().err

@@ -4,6 +4,7 @@
 
 import glob
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,13 @@ class Found:
     name: str
     source: str
     error: ImageError | None = None
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1, for argparse."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f'{text!r} is no whole number of 1 or more')
+    return int(text)
 
 
 def find_images(arguments: Iterable[str],

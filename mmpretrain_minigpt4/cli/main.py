@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .exits import EXIT_CODES, guarded
+from .inputs import positive
 from .precision import add_precision
 
 PROGRAM = 'minigpt4'
@@ -171,7 +172,7 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
     add_precision(model)
     model.add_argument(
         '--batch-size',
-        type=_positive,
+        type=positive,
         default=8,
         metavar='N',
         help='images answered at once (default: %(default)s)')
@@ -204,10 +205,3 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         '--quiet',
         action='store_true',
         help='no notice of the default model and no progress bar')
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text}: give 1 or more')
-    return value

@@ -7,6 +7,7 @@ import json
 import re
 
 from .exits import OK, SOME_FAILED
+from .inputs import positive
 
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12,
          'KI': 2**10, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
@@ -31,14 +32,14 @@ def add_parser(commands, epilog: str) -> None:
         '--llm', metavar='DIR',
         help='folder of the language model; only its config.json is read')
     parser.add_argument(
-        '--batch', type=_positive, default=1, metavar='N',
+        '--batch', type=positive, default=1, metavar='N',
         help='images at a time (default: %(default)s)')
     parser.add_argument(
-        '--tokens', type=_positive, default=300, metavar='N',
+        '--tokens', type=positive, default=300, metavar='N',
         help='new tokens of an answer; with --train, tokens of text in a '
         'sample (default: %(default)s)')
     parser.add_argument(
-        '--num-beams', type=_positive, default=1, metavar='N')
+        '--num-beams', type=positive, default=1, metavar='N')
     parser.add_argument(
         '--memory', type=_bytes, metavar='SIZE',
         help='what there is, for instance 24GB or 80GiB')
@@ -94,13 +95,6 @@ def run(args: argparse.Namespace) -> int:
               '--batch or fewer --tokens, or shard the language model '
               '(docs/distributed.md).')
     return OK if some else SOME_FAILED
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text}: give 1 or more')
-    return value
 
 
 def _bytes(text: str) -> int:

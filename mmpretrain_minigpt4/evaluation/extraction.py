@@ -297,6 +297,7 @@ def short_phrase(text: str,
             if colors and len(colors) <= 2:
                 return ' and '.join(colors)
         if len(first.split()) > 2:
-            first = _COPULA.sub('', first, count=1)
+            # What a model repeats without end is not searched to its end.
+            first = _COPULA.sub('', first[:1000], count=1)
     first = simple(_TAIL.split(first, maxsplit=1)[0])
     return first if first and len(first.split()) <= max_words else None

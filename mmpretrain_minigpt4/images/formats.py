@@ -65,9 +65,10 @@ def sniff_format(data: bytes, label: str) -> str:
 def _guess(data: bytes) -> str:
     for magic, kind in _REFUSED:
         if data.startswith(magic):
-            return f'a {kind} file'
+            return f'{_article(kind)} {kind} file'
     if data[4:8] == b'ftyp':
-        return f'a {_BRANDS.get(data[8:12], "video or HEIF")} file'
+        kind = _BRANDS.get(data[8:12], 'video or HEIF')
+        return f'{_article(kind)} {kind} file'
     start = data[:2048].lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     if b'<svg' in start:
         return 'an SVG drawing'
@@ -186,3 +187,7 @@ def check_png_rows(data: bytes, label: str) -> None:
     if found < need:
         raise refusal(label, 'the PNG is cut short: rows are missing',
                       'Get the file again')
+
+
+def _article(kind: str) -> str:
+    return 'an' if kind[0] in 'AEIO' else 'a'
