@@ -19,6 +19,7 @@ from ..checkpoints.convert import rename
 from ..checkpoints.layouts import DROP, LAYOUTS
 from ..errors import ConfigError
 from ..models.dtypes import DTYPES
+from ..models.quantization import quantize
 from .dims import Dims, blip2_config, our_config
 
 # Of a layer's output over its input, at least.
@@ -27,7 +28,7 @@ HUGGING_FACE = next(x for x in LAYOUTS if x.name == 'Hugging Face')
 
 
 def build_ours(dims: Dims, dtype: str, device: torch.device, seed: int = 0,
-               **head) -> torch.nn.Module:
+               quantization: str = 'none', **head) -> torch.nn.Module:
     """Our model with random weights that nothing ends.
 
     Args:
@@ -35,6 +36,8 @@ def build_ours(dims: Dims, dtype: str, device: torch.device, seed: int = 0,
         dtype: Type of the frozen parts.
         device: Where it is built, and stays.
         seed: Of the weights.
+        quantization: Of the language model, once its weights are drawn, so
+            that they are those that any other model of this seed has.
         head: More settings of the head.
     """
     from mmpretrain.registry import MODELS
@@ -45,6 +48,10 @@ def build_ours(dims: Dims, dtype: str, device: torch.device, seed: int = 0,
     # As the first call would do it, but before weights are counted.
     for part in (model.backbone, model.neck):
         part.to(DTYPES[dtype])
+    if quantization != 'none':
+        # As the head does with weights that it reads from a folder.
+        model.head.llm = quantize(model.head.llm.eval(), quantization)
+        model.head.quantization = quantization
     # The tokenizer's own end token must not end an answer either.
     model.head.end_ids = ()
     return model.to(device).eval()

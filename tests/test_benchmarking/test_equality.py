@@ -109,3 +109,10 @@ def test_only_answers_are_trained_on(pair, dims):
     assert counts.tolist() == pytest.approx([20, 20], abs=2)
     # Answers stand at the end of each row.
     assert (found['labels'][:, -1] != inputs.IGNORED).all()
+
+
+def test_int8_is_of_the_same_weights_and_so_near(pair, dims):
+    pytest.importorskip('torchao')
+    ours = build_ours(dims, 'float32', CPU, quantization='int8')
+    found = equality.compare(ours, pair[1], dims)
+    assert 1e-5 < found['logits'] < 0.05
