@@ -52,3 +52,18 @@ def load_dtype(dtype: str) -> torch.dtype | str:
     if dtype == 'auto' and cuda:
         return 'auto'
     return compute_dtype(dtype, torch.device('cuda' if cuda else 'cpu'))
+
+
+def convert(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give a module's weights a type, but not what it computed when built.
+
+    The frequencies of rotary positions are such: in bfloat16 their angles
+    are off by a third of a radian at position 300. Like transformers, this
+    leaves buffers that no checkpoint holds as they are.
+    """
+    kept = [(part, name, part._buffers[name]) for part in module.modules()
+            for name in part._non_persistent_buffers_set
+            if part._buffers.get(name) is not None]
+    module.to(dtype)
+    for part, name, buffer in kept:
+        part._buffers[name] = buffer

@@ -20,7 +20,7 @@ from .. import ops, weights
 from ..errors import ConfigError, MiniGPT4Error
 from ..registry import MODELS, checks_settings
 from . import lora as lora_
-from .dtypes import compute_dtype
+from .dtypes import compute_dtype, convert
 from .image_reuse import ImageReuse
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
@@ -326,7 +326,7 @@ class MiniGPT4(BaseModel):
         for name in ('backbone', 'neck'):
             part = getattr(self, name)
             if part is not None and name in self.freeze:
-                part.to(wanted)
+                convert(part, wanted)
         if hasattr(self.head, 'settle'):
             # What is trained keeps its float32.
             with (contextlib.nullcontext() if self.lora is None else

@@ -148,3 +148,14 @@ def test_a_stream_gives_the_answer_in_pieces(build, images):
                                  max_new_tokens=15)
     assert ''.join(pieces) == whole.text
     assert len(pieces) > 1
+
+
+def test_a_type_for_weights_leaves_the_angles_of_positions_alone(build,
+                                                                 images):
+    model = build(dtype='bfloat16')
+    model(images[:1], [sample(prompt='a')], mode='predict', max_new_tokens=1)
+    rotary = model.head.llm.model.rotary_emb
+    assert model.head.llm.dtype == torch.bfloat16
+    assert rotary.inv_freq.dtype == torch.float32
+    exact = build().head.llm.model.rotary_emb.inv_freq
+    assert torch.equal(rotary.inv_freq, exact)

@@ -19,7 +19,7 @@ import torch
 
 from ...assets import resolve
 from ...errors import CheckpointError, ConfigError, MissingWeightsError
-from ..dtypes import load_dtype
+from ..dtypes import convert, load_dtype
 from ..quantization import check, quantize
 from .tokenizer import TextTokenizer
 
@@ -137,7 +137,9 @@ def load(source: LanguageModelSource, dtype: str = 'auto',
     if check(quantization) == 'none' or _on_meta():
         return _read(source, wanted)
     llm = quantize(_read(source, 'auto'), quantization)
-    return llm if wanted == 'auto' else llm.to(wanted)
+    if wanted != 'auto':
+        convert(llm, wanted)
+    return llm
 
 
 def _read(source: LanguageModelSource, wanted: torch.dtype | str

@@ -19,7 +19,7 @@ from ...errors import ConfigError, PromptError
 from ...generation import EngineSettings, GenerationOptions
 from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
-from ..dtypes import compute_dtype, load_dtype
+from ..dtypes import compute_dtype, convert, load_dtype
 from ..quantization import check as check_quantization
 from . import language_model
 from .answering import Answering
@@ -140,7 +140,7 @@ class VicunaHead(Answering, BaseModule):
                 f'quantization={self.quantization!r} is for a frozen language '
                 "model: put 'head' into `freeze`, or leave it out.")
         if frozen or self.dtype != 'auto':
-            self.llm.to(wanted)
+            convert(self.llm, wanted)
 
     def loss(self, feats: torch.Tensor | Sequence[torch.Tensor],
              data_samples: Sequence) -> dict[str, torch.Tensor]:
