@@ -32,8 +32,8 @@ def main() -> None:
         '--install', action='store_true',
         help="replace the package's own tiny twin by the result")
     parser.add_argument(
-        '--scenes', type=int, default=500,
-        help='test scenes to score on (default: 500)')
+        '--scenes', type=int, default=1000,
+        help='test scenes to score on (default: 1000)')
     args = parser.parse_args()
 
     from mmpretrain_minigpt4.tiny_twin.build import Builder

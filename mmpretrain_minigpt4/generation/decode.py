@@ -8,6 +8,7 @@ Legend: B prompts, T tokens of the longest prompt, E width of the LLM.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -57,6 +58,8 @@ def answer_all(llm: torch.nn.Module,
                settings: EngineSettings | None = None) -> list[Answer]:
     """Answer requests, in their order; their tags are not looked at.
 
+    All of them run at a time, unless the settings name a number of slots.
+
     Args:
         llm: A causal language model of transformers.
         requests: All with the same number of beams.
@@ -66,6 +69,9 @@ def answer_all(llm: torch.nn.Module,
     answers: list[Answer] = [None] * len(requests)
     numbered = (request._replace(tag=i)
                 for i, request in enumerate(requests))
+    settings = settings or EngineSettings()
+    if settings.slots is None and requests:
+        settings = replace(settings, slots=len(requests))
     for event in answer_stream(llm, numbered, context, settings,
                                len(requests)):
         if event.answer is not None:
