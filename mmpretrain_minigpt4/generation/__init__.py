@@ -4,13 +4,13 @@
 
 from .decode import answer_all, answer_stream, decode
 from .engine import Engine, EngineSettings, Event, Request, row_limit
-from .llama import Llama
+from .llama import TOGETHER, Llama
 from .options import CHAT_OPTIONS, GenerationOptions
 from .prompt import Prompt
 from .stopping import Answer, StopMatcher, TextStream
 
 __all__ = [
-    'CHAT_OPTIONS', 'Answer', 'Engine', 'EngineSettings', 'Event',
+    'CHAT_OPTIONS', 'TOGETHER', 'Answer', 'Engine', 'EngineSettings', 'Event',
     'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher',
     'TextStream', 'answer_all', 'answer_stream', 'decode', 'row_limit'
 ]

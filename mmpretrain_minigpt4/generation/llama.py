@@ -19,12 +19,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..ops import attention, linear_add
+from ..ops import attention, linear_add, linears
 from .cache import KVCache
 
 # Models of these classes are built alike.
 FAMILY = ('LlamaForCausalLM', 'MistralForCausalLM', 'Qwen2ForCausalLM')
 LAYERS = ('LlamaDecoderLayer', 'MistralDecoderLayer', 'Qwen2DecoderLayer')
+# Layers of theirs that read the same input.
+TOGETHER = (('q_proj', 'k_proj', 'v_proj'), ('gate_proj', 'up_proj'))
 # Rotary positions whose angles do not depend on the length of the text.
 FIXED_ROTARY = ('default', 'linear', 'llama3', 'yarn')
 
@@ -173,14 +175,13 @@ class Llama:
             mixer, mlp = layer.self_attn, layer.mlp
             h = _rms_norm(x, layer.input_layernorm)
             # float[..., H * D] -> float[..., H, D]
-            q, k, v = (project(h).unflatten(-1, (-1, self.head_dims))
-                       for project in (mixer.q_proj, mixer.k_proj,
-                                       mixer.v_proj))
+            q, k, v = (x.unflatten(-1, (-1, self.head_dims)) for x in linears(
+                (mixer.q_proj, mixer.k_proj, mixer.v_proj), h))
             h = attend(index, _rotate(q, cos, sin), _rotate(k, cos, sin), v)
             x = linear_add(mixer.o_proj, h.flatten(-2), x)
             h = _rms_norm(x, layer.post_attention_layernorm)
-            x = linear_add(mlp.down_proj,
-                           F.silu(mlp.gate_proj(h)) * mlp.up_proj(h), x)
+            gate, up = linears((mlp.gate_proj, mlp.up_proj), h)
+            x = linear_add(mlp.down_proj, F.silu(gate) * up, x)
         return _rms_norm(x, self.norm)
 
     def _turns(self, positions: torch.Tensor

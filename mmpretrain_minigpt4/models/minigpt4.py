@@ -336,7 +336,7 @@ class MiniGPT4(BaseModel):
             for part in self._frozen_parts():
                 # Layers beside LoRA are merged in place, one day.
                 if self.lora is None or part is not self.head:
-                    ops.prepack(part)
+                    ops.prepack(part, getattr(part, 'together', ()))
         self._settled = device
 
     def _apply(self, *args, **kwargs) -> MiniGPT4:

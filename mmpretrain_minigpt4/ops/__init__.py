@@ -8,11 +8,12 @@ from .packed_linear import (
     linear,
     linear_add,
     linear_gelu,
+    linears,
     prepack,
     unpack,
 )
 
 __all__ = [
     'attention', 'can_prepack', 'linear', 'linear_add', 'linear_gelu',
-    'prepack', 'unpack'
+    'linears', 'prepack', 'unpack'
 ]

@@ -20,7 +20,9 @@ def attention(q: torch.Tensor,
               dropout: float = 0.0) -> torch.Tensor:
     """Mix values by how well their keys fit the queries.
 
-    The fused operator is slower than its parts for bfloat16 on CPUs.
+    On CPUs the fused operator is slower than its parts for bfloat16, and for
+    single queries of several rows; and single queries in bfloat16 are best
+    computed in float32, which their keys are widened to.
 
     Args:
         q: float[B, H, T, D].
@@ -34,13 +36,19 @@ def attention(q: torch.Tensor,
         float[B, H, T, D].
     """
     groups = q.shape[1] != k.shape[1]
-    plain = (q.dtype == torch.bfloat16 and q.device.type == 'cpu'
-             and not (groups or causal or dropout)
-             and not (torch.is_grad_enabled() and q.requires_grad))
-    if not plain:
+    special = groups or causal or dropout
+    if (q.device.type != 'cpu' or torch.is_grad_enabled() and q.requires_grad
+            or special):
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal,
             enable_gqa=groups)
+    short, narrow = q.shape[2] == 1, q.dtype == torch.bfloat16
+    if short and narrow:
+        wide = attention(q.float(), k.float(), v.float(),
+                         None if bias is None else bias.float())
+        return wide.to(q.dtype)
+    if not narrow and not (short and q.shape[0] >= 4):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # float[B, H, T, D] x float[B, H, D, N] -> float[B, H, T, N]
     scores = torch.matmul(q * q.shape[-1]**-0.5, k.transpose(-1, -2))
     if bias is not None:

@@ -13,6 +13,7 @@ Legend: I and O input and output channels.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,12 @@ from torch import nn
 # The layout hardly depends on the number of rows; this many is typical.
 ROWS = 32
 TYPES = (torch.float32, torch.bfloat16)
+# What makes a layer a prepacked one, beside its class.
+PACKED = ('_packed', '_whole', '_share')
 
 
-def prepack(module: nn.Module) -> int:
+def prepack(module: nn.Module,
+            together: Sequence[Sequence[str]] = ()) -> int:
     """Prepack the frozen linear layers in a module, where that works.
 
     The original weights are freed. State dicts, copies, moves and loading go
@@ -33,6 +37,9 @@ def prepack(module: nn.Module) -> int:
 
     Args:
         module: On a CPU.
+        together: Names of layers of one module that read the same input;
+            :func:`linears` makes one product of them. Called one by one
+            they are slower than alone.
 
     Returns:
         int: How many layers were prepacked.
@@ -42,23 +49,52 @@ def prepack(module: nn.Module) -> int:
         for weight in layer._parameters.values():
             if weight is not None:
                 owners[id(weight)] = owners.get(id(weight), 0) + 1
-    number = 0
-    for layer in module.modules():
+
+    def suits(layer: nn.Module | None) -> bool:
         if type(layer) is not nn.Linear:
-            continue
+            return False
         weight = layer.weight
-        if (weight.requires_grad or owners[id(weight)] > 1
-                or type(weight) is not nn.Parameter
-                or type(weight.data) is not torch.Tensor
-                or weight.device.type != 'cpu' or weight.dtype not in TYPES
-                or not can_prepack(weight.dtype)):
-            continue
-        packed = _reorder(weight.detach())
-        del layer._parameters['weight']
-        layer.__class__ = PackedLinear
-        layer.__dict__['_packed'] = {(packed.dtype, False): packed}
-        number += 1
+        return (not weight.requires_grad and owners[id(weight)] == 1
+                and type(weight) is nn.Parameter
+                and type(weight.data) is torch.Tensor
+                and weight.device.type == 'cpu' and weight.dtype in TYPES
+                and can_prepack(weight.dtype))
+
+    number = 0
+    for parent in list(module.modules()):
+        for names in together:
+            layers = [getattr(parent, name, None) for name in names]
+            if all(map(suits, layers)) and len(
+                    {(x.in_features, x.weight.dtype) for x in layers}) == 1:
+                _pack_together(layers)
+                number += len(layers)
+    for layer in module.modules():
+        if suits(layer):
+            _pack(layer, _reorder(layer.weight.detach()))
+            number += 1
     return number
+
+
+def _pack(layer: nn.Linear, packed: torch.Tensor) -> None:
+    del layer._parameters['weight']
+    layer.__class__ = PackedLinear
+    layer.__dict__['_packed'] = {(packed.dtype, False): packed}
+
+
+def _pack_together(layers: Sequence[nn.Linear]) -> None:
+    weights = [layer.weight.detach() for layer in layers]
+    whole = nn.Linear(1, 1, bias=False, device='meta')
+    whole.in_features = layers[0].in_features
+    whole.out_features = sum(len(weight) for weight in weights)
+    _pack(whole, _reorder(torch.cat(weights)))
+    start = 0
+    for layer, weight in zip(layers, weights, strict=True):
+        del layer._parameters['weight']
+        layer.__class__ = PackedShare
+        # Not a submodule: the weight belongs to the layers it is of.
+        layer.__dict__['_whole'] = whole
+        layer.__dict__['_share'] = slice(start, start + len(weight))
+        start += len(weight)
 
 
 def unpack(layer: nn.Module) -> None:
@@ -66,7 +102,8 @@ def unpack(layer: nn.Module) -> None:
     if not isinstance(layer, PackedLinear):
         return
     weight = layer.weight
-    del layer.__dict__['_packed']
+    for key in PACKED:
+        layer.__dict__.pop(key, None)
     layer.__class__ = nn.Linear
     layer.register_parameter('weight', weight)
 
@@ -83,6 +120,30 @@ def linear(layer: nn.Module, x: torch.Tensor,
     if isinstance(layer, PackedLinear):
         return layer.product(x, bias)
     return F.linear(x, layer.weight, bias)
+
+
+def linears(layers: Sequence[nn.Module], x: torch.Tensor
+            ) -> Sequence[torch.Tensor]:
+    """Layers that read the same input, in one product where they are packed
+    together.
+
+    Args:
+        layers: Of any kind.
+        x: float[..., I].
+
+    Returns:
+        Sequence: float[..., O] of each.
+    """
+    first = layers[0]
+    if type(first) is not PackedShare or any(
+            getattr(layer, '_whole', None) is not first._whole
+            for layer in layers):
+        return [layer(x) for layer in layers]
+    product = first._whole.product(x, None)
+    # float[..., sum of O] -> float[..., O] of each
+    parts = [product[..., layer._share] for layer in layers]
+    return [part if layer.bias is None else part + layer.bias
+            for part, layer in zip(parts, layers, strict=True)]
 
 
 def linear_gelu(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -198,7 +259,7 @@ class PackedLinear(nn.Linear):
         # What is copied or pickled is the plain layer.
         state = {
             key: value for key, value in self.__dict__.items()
-            if key != '_packed'
+            if key not in PACKED
         }
         state['_parameters'] = dict(self._parameters, weight=self.weight)
         return _plain_linear, (state, )
@@ -208,6 +269,22 @@ def _plain_linear(state: dict) -> nn.Linear:
     layer = nn.Linear.__new__(nn.Linear)
     layer.__dict__ = state
     return layer
+
+
+class PackedShare(PackedLinear):
+    """A prepacked layer whose weight is laid out together with others'."""
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The plain weight, float[O, I], made anew at each reading."""
+        weight = self._whole.weight[self._share].clone()
+        return nn.Parameter(weight, requires_grad=False)
+
+    @property
+    def _packed(self) -> dict:
+        # Alone it is laid out at each call.
+        weight = self.weight
+        return {(weight.dtype, False): _reorder(weight)}
 
 
 class _FrozenProduct(torch.autograd.Function):

@@ -16,6 +16,7 @@ from mmpretrain_minigpt4.ops import (
     linear,
     linear_add,
     linear_gelu,
+    linears,
     prepack,
     unpack,
 )
@@ -115,6 +116,31 @@ def test_trained_shared_and_other_layers_stay_as_they_are():
     assert all(type(layer) is not PackedLinear for layer in module.values())
 
 
+@pytest.mark.parametrize('bias', [True, False])
+def test_layers_packed_together_give_what_each_gives_alone(bias):
+    torch.manual_seed(0)
+    plain = nn.ModuleDict(dict(
+        q=nn.Linear(16, 24, bias), k=nn.Linear(16, 8, bias),
+        other=nn.Linear(16, 4, bias))).requires_grad_(False)
+    packed = copy.deepcopy(plain)
+    assert prepack(packed, (('q', 'k'), ('q', 'none'))) == 3
+    x, found = torch.randn(2, 3, 16), []
+    for module in (plain, packed):
+        y = x.clone().requires_grad_()
+        results = [*linears([module['q'], module['k']], y),
+                   *linears([module['k'], module['other']], y), module['q'](y)]
+        sum(out.square().sum() for out in results).backward()
+        found.append((*(out.detach() for out in results), y.grad))
+    for expected, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(packed.state_dict()[key], value)
+    packed.load_state_dict(
+        {key: value + 1 for key, value in plain.state_dict().items()})
+    assert all(type(layer) is nn.Linear for layer in packed.values())
+    assert torch.equal(packed['k'].weight, plain['k'].weight + 1)
+
+
 def test_hooks_stay(pair):
     plain, _ = pair
     seen = []
@@ -125,14 +151,17 @@ def test_hooks_stay(pair):
 
 
 @pytest.mark.parametrize('with_bias', [True, False])
-def test_attention_in_bfloat16_agrees_with_float32(with_bias):
+@pytest.mark.parametrize('rows, queries', [(2, 9), (2, 1), (6, 1)])
+def test_attention_is_the_same_whichever_way_it_goes(with_bias, rows,
+                                                     queries):
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, 2, 4, 9, 8)
-    bias = None
+    k, v = torch.randn(2, rows, 4, 9, 8)
+    q, bias = torch.randn(rows, 4, queries, 8), None
     if with_bias:
-        bias = torch.zeros(2, 1, 9, 9)
+        bias = torch.zeros(rows, 1, queries, 9)
         bias[1, :, :, 5:] = -torch.inf
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    torch.testing.assert_close(attention(q, k, v, bias), expected)
     found = attention(*(x.bfloat16() for x in (q, k, v)),
                       None if bias is None else bias.bfloat16())
     assert found.dtype == torch.bfloat16

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 
 from ...errors import ConfigError, PromptError
-from ...generation import EngineSettings, GenerationOptions
+from ...generation import TOGETHER, EngineSettings, GenerationOptions
 from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
 from ..dtypes import compute_dtype, convert, load_dtype
@@ -24,7 +24,7 @@ from ..quantization import check as check_quantization
 from . import language_model
 from .answering import Answering
 from .forgetting import forget_oldest
-from .likelihood import answer_logits
+from .likelihood import answer_logits, reads_fast
 from .rows import (
     IMAGE_ID,
     Row,
@@ -141,6 +141,11 @@ class VicunaHead(Answering, BaseModule):
                 "model: put 'head' into `freeze`, or leave it out.")
         if frozen or self.dtype != 'auto':
             convert(self.llm, wanted)
+
+    @property
+    def together(self) -> tuple[tuple[str, ...], ...]:
+        """Names of layers that are called together, to be packed so."""
+        return TOGETHER if reads_fast(self) else ()
 
     def loss(self, feats: torch.Tensor | Sequence[torch.Tensor],
              data_samples: Sequence) -> dict[str, torch.Tensor]:
