@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..ops import PackedLinear
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,9 @@ def plain_tensors(module: nn.Module) -> Iterator[Tensor]:
                 continue
             seen.add(id(tensor))
             yield from _inner(tensor)
+        if isinstance(layer, PackedLinear):
+            yield layer.weight.detach()  # its bytes are as many when packed
+            continue
         state = getattr(getattr(layer, 'weight', None), 'quant_state', None)
         if state is not None:
             yield state.absmax

@@ -4,6 +4,7 @@
 
 from .attention import attention
 from .packed_linear import (
+    PackedLinear,
     can_prepack,
     linear,
     linear_add,
@@ -14,6 +15,6 @@ from .packed_linear import (
 )
 
 __all__ = [
-    'attention', 'can_prepack', 'linear', 'linear_add', 'linear_gelu',
-    'linears', 'prepack', 'unpack'
+    'PackedLinear', 'attention', 'can_prepack', 'linear', 'linear_add',
+    'linear_gelu', 'linears', 'prepack', 'unpack'
 ]

@@ -25,6 +25,7 @@ from mmpretrain_minigpt4.models.quantization import (
     quantize,
     weight_bytes,
 )
+from mmpretrain_minigpt4.ops import prepack
 from mmpretrain_minigpt4.registry import MODELS
 
 # Of the logits and of the projection's gradient, against float32.
@@ -61,6 +62,13 @@ def quantized(llm, method):
 def embeds():
     return torch.randn(
         2, 9, 64, generator=torch.Generator().manual_seed(1)) * 0.2
+
+
+def test_prepacked_weights_have_as_many_bytes(llm):
+    twin = copy.deepcopy(llm).requires_grad_(False)
+    before = weight_bytes(twin)
+    prepack(twin)
+    assert weight_bytes(twin) == before
 
 
 def test_logits_stay_near(llm, quantized, method, embeds):
