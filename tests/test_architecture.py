@@ -42,7 +42,7 @@ OTHERS = {
     'compat': (),
     'images': ('PIL', 'numpy'),
     'checkpoints': ('torch', 'safetensors'),
-    'ops': ('torch', ),
+    'ops': ('torch', 'triton'),
     'registry': ('mmengine', ),
     '': (),
 }
