@@ -3,10 +3,11 @@
 """Decoding: options, where an answer ends, and the engine over tokens."""
 
 from .decode import answer_all, answer_stream, decode
-from .engine import Engine, EngineSettings, Event, Request, row_limit
+from .engine import Engine, Event, Request, row_limit
 from .llama import TOGETHER, Llama
 from .options import CHAT_OPTIONS, GenerationOptions
 from .prompt import Prompt
+from .settings import EngineSettings
 from .stopping import Answer, StopMatcher, TextStream
 
 __all__ = [

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import torch
 
-from .engine import Engine, EngineSettings, Event, Request
+from .engine import Engine, Event, Request
 from .options import GenerationOptions
 from .prompt import Prompt
+from .settings import EngineSettings
 from .stopping import Answer, StopMatcher
 
 

@@ -12,8 +12,9 @@ prompt, E width of the language model, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -26,51 +27,9 @@ from .llama_decoder import LlamaDecoder
 from .options import GenerationOptions
 from .prompt import Prompt
 from .sampling import choose, new_generator
+from .settings import EngineSettings, EngineStats
 from .stopping import Answer, StopMatcher, TextStream
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """What can be chosen about the engine; no choice changes a text.
-
-    Args:
-        slots: Rows that run at a time; None is 16 on a CPU, 128 elsewhere.
-        fast: Use the own forward pass of LLaMA-like models.
-        reuse: Compute what prompts share only once.
-        patience: A request that could enter waits at most this many steps
-            for others to be read together with it.
-    """
-    slots: int | None = None
-    fast: bool = True
-    reuse: bool = True
-    patience: int = 4
-
-    def __post_init__(self) -> None:
-        if self.slots is not None and self.slots < 1:
-            raise GenerationError(f'slots must be at least 1, not '
-                                  f'{self.slots}.')
-        if self.patience < 0:
-            raise GenerationError('patience must be at least 0, not '
-                                  f'{self.patience}.')
-
-    @classmethod
-    def from_dict(cls, settings: Mapping | None) -> EngineSettings:
-        """Settings over the defaults.
-
-        Raises:
-            GenerationError: If there is no such setting.
-        """
-        known = [item.name for item in fields(cls)]
-        for key in settings or {}:
-            if key not in known:
-                raise GenerationError(
-                    f'The decoding engine has no setting {key!r}; known: '
-                    f'{", ".join(known)}.')
-        return cls(**(settings or {}))
-
-    def slots_on(self, device: torch.device) -> int:
-        """The number of slots on a device."""
-        return self.slots or (16 if device.type == 'cpu' else 128)
+from .transfer import Arrival, on_device
 
 
 class Request(NamedTuple):
@@ -94,39 +53,35 @@ class Event(NamedTuple):
 
 
 @dataclass
-class EngineStats:
-    """What the engine has done.
-
-    Attributes:
-        steps: Decoding steps.
-        busy: Rows that ran, summed over steps.
-        offered: Slots that could have run while requests were left.
-        used: Of those, the ones that ran.
-        read: Prompt tokens that were read.
-        reused: Prompt tokens whose keys and values were there already.
-    """
-    steps: int = 0
-    busy: int = 0
-    offered: int = 0
-    used: int = 0
-    read: int = 0
-    reused: int = 0
-
-    @property
-    def occupancy(self) -> float:
-        """Share of the slots that ran while requests were left."""
-        return self.used / self.offered if self.offered else 1.
-
-
-@dataclass
 class _Row:
     request: Request
     limit: int
     generator: torch.Generator | None
     beams: BeamSearch | None
     stream: TextStream | None
+    # Tokens that were chosen; those that are not in ``tokens`` yet are on
+    # their way.
+    chosen: int = 0
+    done: bool = False
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the next token can be chosen without knowing the last."""
+        options = self.request.options
+        return (not options.do_sample and options.repetition_penalty == 1
+                and not options.no_repeat_ngram_size)
+
+
+class _Flight(NamedTuple):
+    """Tokens of some rows on their way to the host.
+
+    ``used`` tells whether these rows were counted as ones that ran.
+    """
+    rows: list[_Row]
+    arrival: Arrival
+    used: bool
 
 
 class Engine:
@@ -159,8 +114,13 @@ class Engine:
         else:
             self.decoder = GeneralDecoder(llm, slots, num_beams)
         self.device = llm.get_input_embeddings().weight.device
+        self.lag = settings.lag_on(self.device)
         self.stats = EngineStats()
         self._rows: list[_Row] = []
+        # The last token of each row, int[n] on the device.
+        self._last: torch.Tensor | None = None
+        self._flights: deque[_Flight] = deque()
+        self._used = False
         self._cancelled: set[Hashable] = set()
         self._waited = 0
 
@@ -186,6 +146,10 @@ class Engine:
                     if more or waiting:
                         continue
                     return
+                if self._flights and all(row.chosen >= row.limit
+                                         for row in self._rows):
+                    yield from self._leave(self._land(0))
+                    continue
                 self._count(bool(more or waiting))
                 tokens, parents = self._next()
                 logits = self.decoder.step(tokens, parents)
@@ -193,6 +157,7 @@ class Engine:
         finally:
             self.decoder.drop(range(len(self._rows)))
             self._rows = []
+            self._flights.clear()
 
     def cancel(self, tag: Hashable) -> None:
         """End the request of this tag before the next step.
@@ -242,12 +207,58 @@ class Engine:
         if self.num_beams > 1:
             for row, scores in zip(active, logits, strict=True):
                 row.beams.advance(scores)
+                row.done = row.beams.done
         else:
-            self._extend(active, logits[:, 0], events)
+            self._choose(active, logits[:, 0], rows.start)
+            ahead = self.lag and all(row.plain for row in self._rows)
+            events = self._land(self.lag if ahead else 0)
+        yield from self._leave(events)
+
+    def _choose(self, rows: list[_Row], logits: torch.Tensor,
+                start: int) -> None:
+        """Choose on the device, and send for what was chosen."""
+        options = [row.request.options for row in rows]
+        tokens = choose(logits, [row.tokens for row in rows], options,
+                        [row.generator for row in rows])
+        chances = None
+        if any(of_row.logprobs for of_row in options):
+            chances = logits.float().log_softmax(-1).gather(
+                1, tokens.unsqueeze(1)).squeeze(1)
+        self._last = (torch.cat([self._last[:start], tokens]) if start else
+                      tokens)
+        for row in rows:
+            row.chosen += 1
+        self._flights.append(
+            _Flight(rows, Arrival(tokens, chances), self._used))
+        self._used = False
+
+    def _land(self, ahead: int) -> list[Event]:
+        """Take in all tokens but those of the last ``ahead`` flights."""
+        events: list[Event] = []
+        while len(self._flights) > ahead:
+            flight = self._flights.popleft()
+            tokens, chances = flight.arrival.lists()
+            for i, row in enumerate(flight.rows):
+                if row.done:  # it had ended before, unknown to us
+                    self.stats.surplus += 1
+                    self.stats.used -= flight.used
+                    continue
+                row.tokens.append(tokens[i])
+                if chances is not None:
+                    row.logprobs.append(chances[i])
+                if row.stream is not None:
+                    piece = row.stream.push(tokens[i])
+                    if piece:
+                        events.append(Event(row.request.tag, piece))
+                row.done = (len(row.tokens) >= row.limit
+                            or row.request.matcher.ends(row.tokens))
+        return events
+
+    def _leave(self, events: list[Event]) -> Iterator[Event]:
+        """Let rows go that have ended, or were cancelled."""
         gone = [
             i for i, row in enumerate(self._rows)
-            if (i in rows and self._ended(row))
-            or row.request.tag in self._cancelled
+            if row.done or row.request.tag in self._cancelled
         ]
         events += [self._finish(self._rows[i]) for i in gone]
         if gone:
@@ -255,34 +266,14 @@ class Engine:
                 self.decoder.extend_keys(i, self._rows[i].tokens)
             order = self.decoder.drop(gone)
             self._rows = [self._rows[i] for i in order]
+            if self._last is not None and self._rows:
+                self._last = self._last[on_device(order, self.device)]
         yield from events
-
-    def _extend(self, rows: list[_Row], logits: torch.Tensor,
-                events: list[Event]) -> None:
-        options = [row.request.options for row in rows]
-        tokens = choose(logits, [row.tokens for row in rows], options,
-                        [row.generator for row in rows])
-        if any(of_row.logprobs for of_row in options):
-            chosen = logits.float().log_softmax(-1).gather(
-                1, tokens.unsqueeze(1)).squeeze(1)
-            for row, value in zip(rows, chosen.tolist(), strict=True):
-                row.logprobs.append(value)
-        for row, token in zip(rows, tokens.tolist(), strict=True):
-            row.tokens.append(token)
-            if row.stream is not None:
-                piece = row.stream.push(token)
-                if piece:
-                    events.append(Event(row.request.tag, piece))
-
-    def _ended(self, row: _Row) -> bool:
-        if row.beams is not None:
-            return row.beams.done
-        return (len(row.tokens) >= row.limit
-                or row.request.matcher.ends(row.tokens))
 
     def _finish(self, row: _Row) -> Event:
         request = row.request
-        cancelled = request.tag in self._cancelled and not self._ended(row)
+        cancelled = not row.done
+        row.done = True
         tokens = row.tokens if row.beams is None else row.beams.best
         answer = request.matcher.answer(tokens, row.limit)
         if cancelled:
@@ -296,13 +287,11 @@ class Engine:
     def _next(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The tokens to be read next, int[n, w], and their parents."""
         if self.num_beams == 1:
-            tokens = [[row.tokens[-1]] for row in self._rows]
-            return torch.tensor(tokens, device=self.device), None
-        tokens = torch.tensor([row.beams.tokens for row in self._rows],
-                              device=self.device)
-        parents = torch.tensor([row.beams.parents for row in self._rows],
-                               device=self.device)
-        return tokens, parents
+            return self._last.unsqueeze(1), None
+        return tuple(
+            on_device(values, self.device) for values in (
+                [row.beams.tokens for row in self._rows],
+                [row.beams.parents for row in self._rows]))
 
     def _count(self, left: bool) -> None:
         self.stats.steps += 1
@@ -310,6 +299,7 @@ class Engine:
         if left:
             self.stats.offered += self.decoder.slots
             self.stats.used += len(self._rows)
+        self._used = left
 
     def _new_row(self, request: Request) -> _Row:
         options = request.options

@@ -4,6 +4,7 @@
 
 import pytest
 import torch
+from small_llm import END, TABLE, build, request, requests
 
 from mmpretrain_minigpt4.errors import GenerationError
 from mmpretrain_minigpt4.generation import (
@@ -11,61 +12,12 @@ from mmpretrain_minigpt4.generation import (
     EngineSettings,
     GenerationOptions,
     Prompt,
-    Request,
     StopMatcher,
     answer_all,
     answer_stream,
 )
 from mmpretrain_minigpt4.generation.general_decoder import GeneralDecoder
 from mmpretrain_minigpt4.generation.llama_decoder import LlamaDecoder
-
-VOCAB, WIDTH, END = 24, 16, 2
-TABLE = [b'', b'', b''] + [bytes([97 + i]) for i in range(VOCAB - 3)]
-SHAPE = dict(
-    vocab_size=VOCAB,
-    hidden_size=WIDTH,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    initializer_range=0.5)
-
-
-def build(kind, **settings):
-    from transformers import AutoConfig, AutoModelForCausalLM
-    torch.manual_seed(1)
-    config = AutoConfig.for_model(kind, **{**SHAPE, **settings})
-    return AutoModelForCausalLM.from_config(config).eval()
-
-
-@pytest.fixture(scope='module')
-def llm():
-    return build('llama')
-
-
-@pytest.fixture(scope='module')
-def prompts(llm):
-    """Prompts of token ids, which share beginnings of several lengths."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(number):
-        return torch.randint(3, VOCAB, (number, ),
-                             generator=generator).tolist()
-
-    stem = draw(9)
-    return [stem + draw(3), draw(4), stem + draw(7), stem[:6] + draw(2),
-            draw(1), stem + draw(1), draw(12)]
-
-
-def request(llm, ids, options, *stops, tag=None, stream=False, keys=True):
-    embeds = llm.get_input_embeddings()(torch.tensor(ids)).detach()
-    return Request(
-        Prompt(embeds, tuple(ids) if keys else ()), options,
-        StopMatcher(TABLE, stops, (END, )), tag, stream)
-
-
-def requests(llm, prompts, options, *stops):
-    return [request(llm, ids, options, *stops, tag=i)
-            for i, ids in enumerate(prompts)]
 
 
 def by_transformers(llm, ids, options):

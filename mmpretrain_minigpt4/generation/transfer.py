@@ -1,0 +1,47 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers to a device and back, without waiting for what runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def on_device(values: Sequence, device: torch.device) -> torch.Tensor:
+    """A small tensor of Python numbers.
+
+    From pinned memory the copy takes its turn; from any other the host
+    would wait until the device has done all that was asked of it before.
+    """
+    found = torch.tensor(values)
+    if device.type != 'cuda':
+        return found.to(device)
+    return found.pin_memory().to(device, non_blocking=True)
+
+
+class Arrival:
+    """Tensors on their way from a device to the host.
+
+    Args:
+        tensors: Copied as they are at this point of the stream; None stays
+            None.
+    """
+
+    def __init__(self, *tensors: torch.Tensor | None) -> None:
+        self._event = None
+        self._found = tensors
+        if any(x is not None and x.device.type == 'cuda' for x in tensors):
+            self._found = tuple(
+                None if x is None else torch.empty_like(
+                    x, device='cpu', pin_memory=True).copy_(
+                        x, non_blocking=True) for x in tensors)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def lists(self) -> list[list | None]:
+        """The numbers, once they are there."""
+        if self._event is not None:
+            self._event.synchronize()
+        return [None if x is None else x.tolist() for x in self._found]
