@@ -57,8 +57,9 @@ class MiniGPT4(BaseModel):
         dtype: Type of the frozen vision parts: ``auto`` (bfloat16 on a GPU,
             float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``. What
             is trained stays float32; the head has its own.
-        prepack: On a CPU, lay out the frozen weights once as its fast
-            matrix product wants them; the original layout is freed.
+        prepack: Lay out the frozen weights once as fast products want them:
+            on a CPU in its own layout, and the original is freed; elsewhere
+            those that read the same input side by side.
         init_cfg: As of every module of the toolbox.
 
     Raises:
@@ -206,6 +207,12 @@ class MiniGPT4(BaseModel):
                           'predict.')
 
     @torch.no_grad()
+    def loss_terms(self, images: torch.Tensor | Sequence[torch.Tensor],
+                   data_samples: Sequence) -> tuple[torch.Tensor, int]:
+        """The sum that the loss is the mean of, and of how many tokens."""
+        return self.head.loss_terms(self.extract_feat(images), data_samples)
+
+    @torch.no_grad()
     def answers(self, batches: Iterable[Mapping], slots: int | None = None,
                 **options) -> Iterator[tuple[object, MiniGPT4Error | None]]:
         """Answer collated batches, each sample as soon as it is done.
@@ -332,11 +339,11 @@ class MiniGPT4(BaseModel):
             with (contextlib.nullcontext() if self.lora is None else
                   lora_.keeping_lora_type(self.head.llm)):
                 self.head.settle(device, frozen='head' in self.freeze)
-        if self.prepack and device.type == 'cpu':
-            for part in self._frozen_parts():
-                # Layers beside LoRA are merged in place, one day.
-                if self.lora is None or part is not self.head:
-                    ops.prepack(part, getattr(part, 'together', ()))
+        lay_out = ops.prepack if device.type == 'cpu' else ops.join
+        for part in self._frozen_parts() if self.prepack else ():
+            # Layers beside LoRA are merged in place, one day.
+            if self.lora is None or part is not self.head:
+                lay_out(part, getattr(part, 'together', ()))
         self._settled = device
 
     def _apply(self, *args, **kwargs) -> MiniGPT4:

@@ -3,6 +3,7 @@
 """Operators that are faster than the stock ones, at the same result."""
 
 from .attention import attention
+from .joined_linear import join, joint_linear
 from .packed_linear import (
     PackedLinear,
     can_prepack,
@@ -15,6 +16,6 @@ from .packed_linear import (
 )
 
 __all__ = [
-    'PackedLinear', 'attention', 'can_prepack', 'linear', 'linear_add',
-    'linear_gelu', 'linears', 'prepack', 'unpack'
+    'PackedLinear', 'attention', 'can_prepack', 'join', 'joint_linear',
+    'linear', 'linear_add', 'linear_gelu', 'linears', 'prepack', 'unpack'
 ]

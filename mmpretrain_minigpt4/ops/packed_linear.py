@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .joined_linear import count_owners, joint_linear
+
 # The layout hardly depends on the number of rows; this many is typical.
 ROWS = 32
 TYPES = (torch.float32, torch.bfloat16)
@@ -44,11 +46,7 @@ def prepack(module: nn.Module,
     Returns:
         int: How many layers were prepacked.
     """
-    owners: dict[int, int] = {}
-    for layer in module.modules():
-        for weight in layer._parameters.values():
-            if weight is not None:
-                owners[id(weight)] = owners.get(id(weight), 0) + 1
+    owners = count_owners(module)
 
     def suits(layer: nn.Module | None) -> bool:
         if type(layer) is not nn.Linear:
@@ -125,7 +123,7 @@ def linear(layer: nn.Module, x: torch.Tensor,
 def linears(layers: Sequence[nn.Module], x: torch.Tensor
             ) -> Sequence[torch.Tensor]:
     """Layers that read the same input, in one product where they are packed
-    together.
+    or joined together.
 
     Args:
         layers: Of any kind.
@@ -138,6 +136,9 @@ def linears(layers: Sequence[nn.Module], x: torch.Tensor
     if type(first) is not PackedShare or any(
             getattr(layer, '_whole', None) is not first._whole
             for layer in layers):
+        joint = joint_linear(layers, x)
+        if joint is not None:
+            return joint.split([layer.out_features for layer in layers], -1)
         return [layer(x) for layer in layers]
     product = first._whole.product(x, None)
     # float[..., sum of O] -> float[..., O] of each
