@@ -13,9 +13,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 from PIL import Image, ImageDraw, ImageFont
+from torch import nn
 
 from ..errors import ConfigError
 from ..registry import HOOKS
+from .sharding import in_step
 from .state import unwrapped
 
 FIELDS = ('pred_caption', 'pred_answer')
@@ -61,20 +63,23 @@ class SampleAnswersHook(Hook):
     def after_val_epoch(self,
                         runner: Runner,
                         metrics: dict[str, float] | None = None) -> None:
-        """Ask, and write."""
-        if not is_main_process():
-            return
+        """Ask, and write; the first process does."""
+        model = unwrapped(runner.model)
+        with in_step(model):
+            if is_main_process():
+                self._ask(runner, model)
+
+    @torch.no_grad()
+    def _ask(self, runner: Runner, model: nn.Module) -> None:
         loader = runner.val_dataloader
         size = len(loader.dataset)
         count = min(self.num_images, size)
         items = [loader.dataset[i * size // count] for i in range(count)]
         if not items:
             return
-        model = unwrapped(runner.model)
         images = [to_image(item['inputs'], self.width) for item in items]
-        with torch.no_grad():
-            data = model.data_preprocessor(loader.collate_fn(items), False)
-            answers = model(**data, mode='predict', **self.options)
+        data = model.data_preprocessor(loader.collate_fn(items), False)
+        answers = model(**data, mode='predict', **self.options)
         texts = [_field(x, FIELDS) or '' for x in answers]
         lines = [
             f'{i}\nanswer: {text}\ntarget: {_field(x, TARGETS)}\n'

@@ -44,6 +44,7 @@ from ..faults import Faults
 from ..registry import LOOPS
 from .numbered import batch_size, describe, numbered_loader, singles
 from .progress import progress
+from .sharding import in_step
 from .state import unwrapped
 
 
@@ -213,7 +214,7 @@ class TestLoop(BaseTestLoop):
         self._waiting.clear()
         self._ready.clear()
         self._group = 0
-        with torch.autocast(device, enabled=self.fp16):
+        with torch.autocast(device, enabled=self.fp16), in_step(model):
             for sample in answers_of(
                     model, self._batches(log, advance),
                     batch_size(self._source)):

@@ -1,47 +1,33 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Two real processes under torchrun, on CPUs."""
+"""Two real processes, on CPUs, as torchrun starts them."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from asked import build as build_test
+from forking import needs_forks, together
 from tiny_run import Numbers, TinyModel, build
+from two_processes import work
 
 from mmpretrain_minigpt4.engine import distributed, train_loop
 from mmpretrain_minigpt4.engine.snapshot import newest_whole
 from mmpretrain_minigpt4.errors import ConfigError
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope='module')
 def two(tmp_path_factory):
-    """The folder, the two reports, and how torchrun ended."""
+    """The folder, the two reports, and how the processes ended."""
     folder = tmp_path_factory.mktemp('two')
-    root = str(HERE.parents[1])
-    env = dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS='1',
-               CUDA_VISIBLE_DEVICES='')
-    done = subprocess.run(
-        [
-            sys.executable, '-m', 'torch.distributed.run', '--standalone',
-            '--nproc-per-node=2', str(HERE / 'two_processes.py'),
-            str(folder)
-        ],
-        env=env, capture_output=True, text=True, timeout=300)
-    reports = [
-        json.loads((folder / f'rank{rank}.json').read_text())
-        for rank in (0, 1)
-    ]
-    return folder, reports, done
+    ended = together(lambda rank: work(folder, rank), folder)
+    paths = [folder / f'rank{rank}.json' for rank in (0, 1)]
+    assert all(x.exists() for x in paths), [x.said[-3000:] for x in ended]
+    return folder, [json.loads(x.read_text()) for x in paths], ended
 
 
+@needs_forks
 def test_the_gradient_is_that_of_one_process_with_the_doubled_batch(
         two, tmp_path):
     model = TinyModel(dropout=0.)
@@ -56,6 +42,7 @@ def test_the_gradient_is_that_of_one_process_with_the_doubled_batch(
         torch.tensor(reports[0]['weight']), model.projector.weight.detach())
 
 
+@needs_forks
 def test_a_signal_to_one_process_saves_and_ends_both(two):
     folder, reports, _ = two
     for report in reports:
@@ -66,6 +53,7 @@ def test_a_signal_to_one_process_saves_and_ends_both(two):
     assert len(newest_whole(folder / 'cut')[0].state['ranks']) == 2
 
 
+@needs_forks
 def test_two_processes_give_the_answers_of_one(two, tmp_path):
     folder, reports, _ = two
     one = build_test(tmp_path, size=11)
@@ -80,6 +68,7 @@ def test_two_processes_give_the_answers_of_one(two, tmp_path):
     assert not [*(folder / 'asked').glob('*.rank*')]
 
 
+@needs_forks
 def test_one_process_goes_on_where_two_were_broken_off(two, tmp_path):
     folder, _, _ = two
     shutil.copytree(folder / 'asked_cut', tmp_path / 'cut')
@@ -93,12 +82,14 @@ def test_one_process_goes_on_where_two_were_broken_off(two, tmp_path):
             1:]
 
 
-def test_a_process_that_dies_ends_the_job(two):
-    _, _, done = two
-    assert done.returncode != 0
-    assert 'process 1 dies' in done.stderr
-    assert 'lost another process' in done.stderr or (
-        'exitcode  : 7' in done.stderr)
+@needs_forks
+def test_a_process_that_dies_ends_the_others_with_one_line(two):
+    _, _, (first, second) = two
+    assert second.code == 7
+    assert first.code == 4
+    assert first.said.splitlines()[-1].startswith(
+        'process 0: error: Process 0 lost another process of the run')
+    assert 'Traceback' not in first.said
 
 
 def test_a_model_that_is_not_shared_is_refused(monkeypatch):

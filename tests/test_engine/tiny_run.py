@@ -8,7 +8,6 @@ random numbers, and on a warm-up: whatever a resume forgets, the losses show.
 
 import itertools  # noqa: I001 (the package comes before the toolbox)
 import random
-import sys
 
 import numpy as np
 import torch
@@ -123,15 +122,3 @@ def train(work_dir, **kwargs):
     runner = build(work_dir, **kwargs)
     runner.train()
     return runner.losses.values
-
-
-if __name__ == '__main__':
-    # tiny_run.py WORK_DIR STEPS: for tests that end it from outside.
-    from mmpretrain_minigpt4.cli.exits import guarded
-
-    def main():
-        train(
-            sys.argv[1], steps=int(sys.argv[2]), hook=dict(interval=3),
-            dataset=Numbers(noise=False), loader=dict(num_workers=2))
-
-    sys.exit(guarded(main, 'tiny_run'))

@@ -159,12 +159,28 @@ class VicunaHead(Answering, BaseModule):
         Returns:
             dict: ``loss``, a float32 scalar.
         """
+        return dict(loss=F.cross_entropy(*self._targets(feats, data_samples)))
+
+    def loss_terms(self, feats: torch.Tensor | Sequence[torch.Tensor],
+                   data_samples: Sequence) -> tuple[torch.Tensor, int]:
+        """The sum that :meth:`loss` is the mean of, and of how many tokens.
+
+        Args:
+            feats: As of :meth:`loss`.
+            data_samples: As of :meth:`loss`.
+        """
+        logits, labels = self._targets(feats, data_samples)
+        return F.cross_entropy(logits, labels, reduction='sum'), len(labels)
+
+    def _targets(self, feats: torch.Tensor | Sequence[torch.Tensor],
+                 data_samples: Sequence
+                 ) -> tuple[torch.Tensor, torch.Tensor]:
         visual = split(feats, data_samples)
         rows = [
             self.training_row(sample, tokens)
             for tokens, sample in zip(visual, data_samples, strict=True)
         ]
-        return dict(loss=F.cross_entropy(*answer_logits(self, rows, visual)))
+        return answer_logits(self, rows, visual)
 
     def logits(self, feats: torch.Tensor | Sequence[torch.Tensor],
                prompts: Sequence[Sequence[Piece]]
