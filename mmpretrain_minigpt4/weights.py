@@ -286,9 +286,9 @@ def _progress(url: str, have: int, total: int | None,
 def _explain(missing: list[str], folder: str | os.PathLike | None) -> str:
     lines = '\n'.join(f'  {name}' for name in missing)
     if folder:
-        return (f'The folder {folder} (MINIGPT4_WEIGHTS) lacks\n{lines}\n'
-                'Put them there, or unset MINIGPT4_WEIGHTS to have what is '
-                'public fetched.')
+        return (f'The folder {folder} lacks\n{lines}\n'
+                'Put them there, or name no such folder (--weights, '
+                'MINIGPT4_WEIGHTS) to have what is public fetched.')
     return (f'These weights are not there:\n{lines}\n'
             'Put them there, or set MINIGPT4_WEIGHTS to the folder that '
             'holds them; configs/minigpt4/README.md says where they come '

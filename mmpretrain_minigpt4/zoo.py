@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import weights as weight_files
-from .errors import MissingWeightsError
+from .errors import ConfigError, MissingWeightsError
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -57,6 +57,35 @@ def config_path(name: str) -> Path:
         raise FileNotFoundError(
             f'There is no config "{name}". There are: {there}.')
     return path
+
+
+def read_config(path: str | os.PathLike) -> Any:
+    """Read a config file.
+
+    Args:
+        path: A file of Python, YAML or JSON. Of Python it is run: configs
+            are code.
+
+    Returns:
+        mmengine's ``Config``.
+
+    Raises:
+        ConfigError: If there is none, or it cannot be read or run.
+    """
+    from mmengine.config import Config
+    if not Path(path).is_file():
+        raise ConfigError(
+            f'{path}: there is no such config file. The configs of this '
+            'package lie in configs/minigpt4/.')
+    try:
+        return Config.fromfile(path)
+    except (OSError, SyntaxError, ImportError) as error:
+        raise ConfigError(f'{path}: {error}') from error
+    except Exception as error:
+        # Whatever its code may raise: a name that is not defined, a key
+        # that two bases give, broken YAML.
+        raise ConfigError(f'{path}: the config cannot be read '
+                          f'({type(error).__name__}: {error}).') from error
 
 
 @dataclass(frozen=True)
@@ -189,10 +218,7 @@ def _is_name(model: Any) -> bool:
 
 def _read_config(model: Any) -> Any:
     """Read a config, unless it is one."""
-    if isinstance(model, (str, Path)):
-        from mmengine.config import Config
-        return Config.fromfile(model)
-    return model
+    return read_config(model) if isinstance(model, (str, Path)) else model
 
 
 def is_own_model(model: Any) -> bool:

@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -352,3 +353,18 @@ def test_a_folder_of_weights_that_is_not_there_is_named(capsys, tmp_path):
     assert main(['caption', '--weights', str(tmp_path / 'no'),
                  str(DEMO)]) == 3
     assert 'There is no folder' in capsys.readouterr().err
+
+
+def test_warnings_are_shown_if_they_are_our_own(capsys, monkeypatch):
+    from mmpretrain_minigpt4.cli.quiet import PACKAGE, quiet_libraries
+    monkeypatch.setattr(sys, 'warnoptions', [])
+    for name in ('TRANSFORMERS_VERBOSITY', 'HF_HUB_DISABLE_PROGRESS_BARS'):
+        monkeypatch.setenv(name, '')
+    with warnings.catch_warnings():
+        quiet_libraries()
+        warnings.warn_explicit('theirs', UserWarning, 'x.py', 1, 'torch.x')
+        for kind in (UserWarning, ResourceWarning):
+            warnings.warn_explicit(
+                f'our {kind.__name__}', kind, str(PACKAGE / 'models/x.py'), 1,
+                'mmpretrain_minigpt4.models.x', {})
+    assert capsys.readouterr().err == 'minigpt4: warning: our UserWarning\n'

@@ -96,6 +96,20 @@ def test_a_key_that_no_class_knows_is_named(tmp_path, capsys, option):
     assert 'unexpected keyword' in line
 
 
+@pytest.mark.parametrize('option', [
+    'test_dataloader.batch_size=0', 'val_dataloader.batch_size=2.5',
+    'test_dataloader.num_workers=-1', 'train_dataloader.batch_size=eight'])
+def test_a_loaders_number_without_meaning_is_named(tmp_path, capsys, option):
+    key = option.partition('_dataloader')[0]
+    config = tmp_path / 'config.py'
+    config.write_text(f'model, {key}_dataloader = dict(), dict()\n'
+                      'test_dataloader = dict(dataset=dict())\n')
+    assert run_test([str(config), '--work-dir', str(tmp_path),
+                     '--cfg-options', option]) == 3
+    line = error_line(capsys)
+    assert option.split('=')[0] in line and 'give a whole number' in line
+
+
 def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, capsys):
     (tmp_path / 'file').write_text('')
     folder = tmp_path / 'file' / 'run'

@@ -8,7 +8,7 @@ from mmpretrain import get_model, list_models
 from mmpretrain.apis.model import ModelHub
 
 from mmpretrain_minigpt4 import weights, zoo
-from mmpretrain_minigpt4.errors import MissingWeightsError
+from mmpretrain_minigpt4.errors import ConfigError, MissingWeightsError
 
 ENTRIES = {entry.name: entry for entry in zoo.entries()}
 FULL = [f'minigpt-4_{llm}_{task}'
@@ -138,6 +138,15 @@ def test_own_models_are_told_from_the_toolboxs():
     assert not zoo.is_own_model('resnet18_8xb32_in1k')
     assert not zoo.is_own_model(Config(dict(model=dict(type='ResNet'))))
     assert not zoo.is_own_model(object())
+
+
+def test_a_config_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('model = undefined')
+    with pytest.raises(ConfigError, match=r'broken\.py.*NameError'):
+        get_model(str(path))
+    with pytest.raises(ConfigError, match=r'nowhere\.py: there is no such'):
+        get_model('nowhere.py')
 
 
 def test_an_unknown_config_lists_those_there_are():

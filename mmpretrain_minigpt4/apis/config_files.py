@@ -1,41 +1,24 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""A config file, or one sentence on what is wrong with it."""
+"""What a run needs of its config, or one sentence on what is wrong."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from ..errors import ConfigError
+from ..zoo import read_config
 
+__all__ = ['check_config', 'misfits_named', 'read_config']
 
-def read_config(path: str | Path) -> Config:
-    """Read a config file.
-
-    Args:
-        path: A file of Python, YAML or JSON. Of Python it is run: configs
-            are code.
-
-    Raises:
-        ConfigError: If there is none, or it cannot be read or run.
-    """
-    if not Path(path).is_file():
-        raise ConfigError(
-            f'{path}: there is no such config file. The configs of this '
-            'package lie in configs/minigpt4/.')
-    try:
-        return Config.fromfile(path)
-    except (OSError, SyntaxError, ImportError) as error:
-        raise ConfigError(f'{path}: {error}') from error
-    except Exception as error:
-        # Whatever its code may raise: a name that is not defined, a key
-        # that two bases give, broken YAML.
-        raise ConfigError(f'{path}: the config cannot be read '
-                          f'({type(error).__name__}: {error}).') from error
+# Numbers of a data loader, and the least that has a meaning. PyTorch refuses
+# the others too, deep inside and without the key's name.
+LEAST = dict(batch_size=1, num_workers=0)
 
 
 def check_config(config: Config, path: str | Path, *needs: str) -> None:
@@ -47,7 +30,8 @@ def check_config(config: Config, path: str | Path, *needs: str) -> None:
         needs: Keys that must hold a dict, beside ``model``.
 
     Raises:
-        ConfigError: If one is missing, or ``work_dir`` cannot be written to.
+        ConfigError: If one is missing, a data loader's number has no
+            meaning, or ``work_dir`` cannot be written to.
     """
     for key in ('model', *needs):
         if not isinstance(config.get(key), Mapping):
@@ -55,6 +39,8 @@ def check_config(config: Config, path: str | Path, *needs: str) -> None:
                 f'{path} has no {key}: it must be a dict, and is '
                 f'{config.get(key)!r}. Start from a config in '
                 'configs/minigpt4/.')
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        _check_loader(key, config.get(key))
     folder = config.get('work_dir')
     try:
         os.makedirs(folder, exist_ok=True)
@@ -65,6 +51,20 @@ def check_config(config: Config, path: str | Path, *needs: str) -> None:
             f'work_dir {folder!r} cannot be written to: '
             f'{error.strerror or error}. Choose another --work-dir.'
         ) from error
+
+
+def _check_loader(key: str, loader: Any) -> None:
+    if not isinstance(loader, Mapping):
+        return  # none, or one that is built already
+    for name, least in LEAST.items():
+        value = loader.get(name, least)
+        if isinstance(value, int) and value >= least:
+            continue
+        if name == 'batch_size' and 'batch_sampler' in loader:
+            continue  # which has a size of its own
+        raise ConfigError(
+            f'{key}.{name}={value!r}: give a whole number of {least} or '
+            'more, in the config or by --cfg-options.')
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ..benchmarks import Benchmark, find_benchmark
 from ..errors import CheckpointError, ConfigError
-from ..zoo import config_path
+from ..zoo import config_path, read_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -91,8 +91,6 @@ def benchmark_config(benchmark: str | Benchmark,
         ConfigError: If benchmark or model are unknown.
         CheckpointError: If there is no such checkpoint.
     """
-    from mmengine.config import Config
-
     # Before anything of the toolbox is built.
     import mmpretrain_minigpt4  # noqa: F401
     if not isinstance(benchmark, Benchmark):
@@ -102,9 +100,11 @@ def benchmark_config(benchmark: str | Benchmark,
         # The toolbox tells of the variable, which the user has not set.
         logging.disable(logging.INFO)
         try:
-            cfg = Config.fromfile(benchmark.config)
-        except (OSError, SyntaxError, ImportError, KeyError) as error:
-            raise ConfigError(f'{benchmark.config}: {error}') from error
+            cfg = read_config(benchmark.config)
+        except ConfigError:
+            if model is not None:  # the broken one shall be named
+                read_config(os.environ[MODEL])
+            raise
         finally:
             logging.disable(logging.NOTSET)
     if cfg.get('test_dataloader') is None or cfg.get('model') is None:

@@ -263,7 +263,6 @@ def _training_step(shape: Shapes, batch: int, tokens: int, size: int,
 def _settings(config: str | Path | Mapping) -> Mapping:
     if isinstance(config, Mapping):
         return config
-    from mmengine.config import Config
     name = str(config)
     if name.endswith('.py') and Path(name).is_file():
         path = Path(name)
@@ -275,7 +274,7 @@ def _settings(config: str | Path | Mapping) -> Mapping:
                 path = zoo.config_path(name)
             except FileNotFoundError as error:
                 raise ConfigError(str(error)) from error
-    cfg = Config.fromfile(path)
+    cfg = zoo.read_config(path)
     kind = str((cfg.get('model') or {}).get('type', ''))
     if not kind.startswith('mmpretrain_minigpt4.'):
         raise ConfigError(f'{name} holds no model of this package.')

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConfigError, FeatureCacheError
-from .exits import OK, SOME_FAILED, UsageError
+from .exits import OK, SOME_FAILED, UsageError, escape
+from .quiet import quiet_libraries
 
 
 def add_parser(commands, epilog: str) -> None:
@@ -79,6 +80,7 @@ def cache_features(args: argparse.Namespace) -> int:
                              'more.')
     if args.workers is not None and args.workers < 0:
         raise UsageError(f'--workers {args.workers}: give 0 or more.')
+    quiet_libraries()
     config = read_config(args.config, args.cfg_options)
     out = args.out or Path('data', 'features', Path(args.config).stem)
     from ..apis.cache_features import cache_features as run
@@ -94,7 +96,7 @@ def cache_features(args: argparse.Namespace) -> int:
                 f'{out} cannot be written: {error}. Mend that, and give the '
                 'command again; what is done stays.') from error
     for fault in report.broken:
-        print(f'broken\t{fault}')
+        print(f'broken\t{escape(fault)}')
     print(report)
     print(f'Train with: --cfg-options model.features={out}')
     return SOME_FAILED if report.broken else OK
@@ -107,13 +109,10 @@ def read_config(path: str, options: list[str] | None):
         ConfigError: If it cannot be read.
         UsageError: If an option is no ``KEY=VALUE`` or does not fit.
     """
-    from mmengine.config import Config, DictAction
-    if not Path(path).is_file():
-        raise ConfigError(f'There is no config {path}.')
-    try:
-        config = Config.fromfile(path)
-    except (OSError, SyntaxError, ImportError) as error:
-        raise ConfigError(f'{path}: {error}') from error
+    from mmengine.config import DictAction
+
+    from ..apis.config_files import read_config as read
+    config = read(path)
     for text in options or ():
         if '=' not in text:
             raise UsageError(f'--cfg-options {text}: give KEY=VALUE.')

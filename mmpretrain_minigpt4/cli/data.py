@@ -3,14 +3,16 @@
 """``minigpt4 data check``: read a data set through."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-from .exits import OK, SOME_FAILED, UsageError
+from .exits import OK, SOME_FAILED, UsageError, escape
+from .quiet import quiet_libraries
 
 SHOWN = 10  # findings of each kind, in text
+FILES = 3  # names of files that have the same fault
 
 
 def add_parser(commands, epilog: str) -> None:
@@ -60,8 +62,11 @@ def check(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UsageError(f'--limit {args.limit}: give 1 or more.')
     options = dict(_split(text) for text in args.cfg_options)
+    quiet_libraries()
     from ..apis.data_check import KINDS, check_data
-    with _progress(args.quiet) as advance:
+    # The standard output is for the findings.
+    with contextlib.redirect_stdout(sys.stderr), \
+            _progress(args.quiet) as advance:
         report = check_data(args.config, args.loader, args.workers,
                             args.limit, advance, options)
     counts = {kind: report.count(kind) for kind in KINDS}
@@ -71,15 +76,35 @@ def check(args: argparse.Namespace) -> int:
         print(json.dumps(dict(samples=report.samples, **counts)))
     else:
         for kind in KINDS:
-            some = [x for x in report.findings if x.kind == kind]
-            for finding in some[:SHOWN]:
-                reason = ' '.join(finding.reason.split())
-                print(f'{kind}\t{finding.where}\t{finding.key}\t{reason}')
-            if len(some) > SHOWN:
-                print(f'{kind}\t... {len(some) - SHOWN:,} more; --json '
+            lines = list(_lines(
+                [x for x in report.findings if x.kind == kind]))
+            for line in lines[:SHOWN]:
+                print(line)
+            if len(lines) > SHOWN:
+                print(f'{kind}\t... {len(lines) - SHOWN:,} more; --json '
                       'lists all')
         print(report)
     return SOME_FAILED if counts['broken'] or counts['empty'] else OK
+
+
+def _lines(findings: list) -> Iterator[str]:
+    """A line for each sample, and one for all files of the same fault."""
+    files: dict[str, list[str]] = {}
+    for finding in findings:
+        if not finding.key:
+            files.setdefault(finding.reason, []).append(finding.where)
+    for finding in findings:
+        where = [finding.where]
+        if not finding.key:
+            where = files.pop(finding.reason, [])
+            if not where:
+                continue  # told with the first of them
+        names = ', '.join(where[:FILES])
+        if len(where) > FILES:
+            names += f' and {len(where) - FILES:,} more'
+        yield '\t'.join(
+            escape(' '.join(text.split()) if text == finding.reason else text)
+            for text in (finding.kind, names, finding.key, finding.reason))
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -89,7 +114,7 @@ def _split(text: str) -> tuple[str, str]:
     return key, value
 
 
-@contextmanager
+@contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None

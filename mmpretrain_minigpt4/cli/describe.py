@@ -5,10 +5,7 @@
 import argparse
 import contextlib
 import json
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ from .exits import OK, SOME_FAILED, UsageError
 from .inputs import STANDARD_INPUT, Found, find_images
 from .main import CAPTION_MODEL, PROGRAM, VQA_MODEL
 from .output import Answers, progress
+from .quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -115,16 +113,7 @@ def _answer(args: argparse.Namespace, key: str, default: str,
 
 def _open(args: argparse.Namespace, model: str, key: str) -> Any:
     """Open the model, and refuse one that does another task."""
-    # Before transformers is imported; what it has to say is not the user's.
-    os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
-    if args.quiet or not sys.stderr.isatty():
-        os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
-    if not sys.warnoptions:
-        warnings.simplefilter('ignore')
-    # transformers and peft import these wherever they are installed; they
-    # tell of every kernel that this machine is not for.
-    for name in ('torchao', 'torch.utils._pytree', 'bitsandbytes'):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_libraries(progress=not args.quiet)
     from ..apis import open_model
     if args.device is not None:
         _check_device(args.device)

@@ -8,12 +8,12 @@ import json
 import os
 import sys
 import traceback
-import warnings
 from pathlib import Path
 from typing import Any
 
 from ..errors import MiniGPT4Error
 from .exits import OK, SOME_FAILED, UsageError, exit_code, one_line
+from .quiet import quiet_libraries
 
 SHOWN = 4  # scores of a benchmark in the table; the summary has all
 WIDE = 160  # columns where there is no terminal
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and value < 1:
             option = name.replace('_', '-')
             raise UsageError(f'--{option} {value}: give 1 or more.')
+    quiet_libraries()
     from ..apis import find_benchmark
     # All names are checked before hours of work.
     chosen = {x.name: x for x in map(find_benchmark, args.benchmarks)}
@@ -113,11 +114,6 @@ def run(args: argparse.Namespace) -> int:
 def _one(benchmark: Any, out: Path, args: argparse.Namespace
          ) -> tuple[dict[str, Any], int]:
     """Run one benchmark; a row for the table and an exit code."""
-    os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
-    if not sys.stderr.isatty():
-        os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
-    if not sys.warnoptions:
-        warnings.simplefilter('ignore')
     row: dict[str, Any] = dict(benchmark=benchmark.name, error=None)
     try:
         # The standard output is for the table.

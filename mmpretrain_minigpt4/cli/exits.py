@@ -36,6 +36,22 @@ exit codes:
 """
 
 
+# What could move the cursor, colour a terminal or turn text around: a file
+# may be called so.
+_ESCAPES = {
+    code: f'\\x{code:02x}' if code < 256 else f'\\u{code:04x}'
+    for code in (*range(32), *range(127, 160), *range(0x2028, 0x202f),
+                 *range(0x2066, 0x206a))
+}
+
+
+def escape(text: str) -> str:
+    """Spell out what a terminal would not show as text, in one line."""
+    text = text.translate(_ESCAPES)
+    # A name that is no UTF-8 has lone surrogates.
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
 class UsageError(MiniGPT4Error, ValueError):
     """The command line asks for something that has no meaning."""
 
@@ -54,8 +70,8 @@ def exit_code(error: MiniGPT4Error) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Fold an error's message into one line."""
-    return ' '.join(str(error).split()) or type(error).__name__
+    """Fold an error's message into one line that is safe to print."""
+    return escape(' '.join(str(error).split())) or type(error).__name__
 
 
 def guarded(run: Callable[[], int | None], program: str) -> int:

@@ -6,6 +6,7 @@ import argparse
 
 from .cache import read_config
 from .exits import OK
+from .quiet import quiet_libraries
 
 
 def add_parser(commands, epilog: str) -> None:
@@ -42,6 +43,7 @@ def add_parser(commands, epilog: str) -> None:
 
 def merge_lora(args: argparse.Namespace) -> int:
     """Merge, and say how to use it."""
+    quiet_libraries()
     config = read_config(args.config, args.cfg_options)
     from ..apis.merge_lora import REST
     from ..apis.merge_lora import merge_lora as run

@@ -8,6 +8,7 @@ import re
 
 from .exits import OK, SOME_FAILED
 from .inputs import positive
+from .quiet import quiet_libraries
 
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12,
          'KI': 2**10, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
@@ -54,6 +55,7 @@ def add_parser(commands, epilog: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each precision."""
+    quiet_libraries()
     from ..apis.planning import PRECISIONS, build_empty, plan
     model = build_empty(args.model, args.llm)
     ways = (False, True) if args.train else (False, )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import CheckpointError, ConfigError
 from .exits import EXIT_CODES, UsageError, guarded
 from .precision import add_precision, apply_precision
+from .quiet import quiet_imports
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -239,6 +240,7 @@ def _test_parser() -> argparse.ArgumentParser:
 
 
 def _load_config(args: argparse.Namespace) -> 'Config':
+    quiet_imports()
     from ..apis.config_files import read_config
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)

@@ -28,8 +28,9 @@ WANTED = (
     '*.bin, tokenizer.model; 13B v0 for the 13B model, Llama-2-7b-chat-hf for '
     'the Llama-2 model), or any other causal language model that your '
     'projection was trained with, put it in a folder, and name that folder '
-    'by the argument model.head.llm (`--cfg-options model.head.llm=DIR`) or '
-    'by the environment variable VICUNA_DIR (LLAMA2_DIR for Llama-2).')
+    'by `--llm DIR` (llm=DIR in Python, `--cfg-options model.head.llm=DIR` '
+    'where a config is trained or tested) or by the environment variable '
+    'VICUNA_DIR (LLAMA2_DIR for Llama-2).')
 WEIGHT_FILES = ('*.safetensors', 'pytorch_model*.bin')
 
 
