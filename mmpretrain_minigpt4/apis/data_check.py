@@ -135,7 +135,8 @@ def check_data(config: str | Path | Config,
     known: dict[bytes, str] = {}
     items = (item for batch in batches for item in batch)
     for item in islice(items, total):
-        report.samples += 1
+        # A file that cannot be read is no sample.
+        report.samples += bool(item.key or not item.error)
         report.findings += _judge(item, cleaning, measure, known)
         if advance is not None:
             advance(1, total)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .. import zoo
-from ..errors import ConfigError
+from ..errors import ConfigError, ImageError
 from ..generation import GenerationOptions
 from ..images import load_image, to_uint8_array
 from ..registry import TRANSFORMS
@@ -130,11 +130,25 @@ class MiniGPT4Inferencer:
         return self.postprocess(samples, drawn, return_datasamples, **packing)
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        """A folder stands for its images, in the order of their names."""
+        """A folder stands for its images, in the order of their names.
+
+        Raises:
+            ImageError: If it holds none, or cannot be listed.
+        """
         if isinstance(inputs, (str, Path)) and os.path.isdir(inputs):
-            return sorted(
-                str(path) for path in Path(inputs).iterdir()
-                if path.suffix.lower() in SUFFIXES)
+            try:
+                found = sorted(
+                    str(path) for path in Path(inputs).iterdir()
+                    if path.suffix.lower() in SUFFIXES and path.is_file()
+                    and not path.name.startswith('.'))
+            except OSError as error:
+                raise ImageError(f'{inputs}: cannot list this folder: '
+                                 f'{error.strerror or error}.') from error
+            if not found:
+                raise ImageError(
+                    f'{inputs}: no images in this folder (looked for '
+                    f'{", ".join(sorted(SUFFIXES))}); name the files.')
+            return found
         return list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
 
     def _init_pipeline(self, cfg: Config) -> Compose:
@@ -212,7 +226,8 @@ class MiniGPT4Inferencer:
             from mmpretrain.visualization import UniversalVisualizer
             self.visualizer = UniversalVisualizer()
         draw = getattr(self.visualizer, self.draw)
-        drawn = []
+        drawn: list[np.ndarray] = []
+        names: set[str] = set()
         for i, (item, sample) in enumerate(
                 zip(ori_inputs, preds, strict=True)):
             source = item['img']
@@ -220,6 +235,7 @@ class MiniGPT4Inferencer:
             if isinstance(source, (str, Path)) and not str(
                     source).startswith('data:'):
                 name = Path(source).stem
+            name = _unlike(names, name)
             out_file = None
             if show_dir is not None:
                 Path(show_dir).mkdir(parents=True, exist_ok=True)
@@ -248,3 +264,13 @@ class MiniGPT4Inferencer:
                 f'There are {number} images and {size} {what}: give one for '
                 'each, or one text for all.')
         return list(given)
+
+
+def _unlike(taken: set[str], name: str) -> str:
+    """Number a name that is taken, and take it; a disk may know no case."""
+    own, number = name, 1
+    while own.lower() in taken:
+        number += 1
+        own = f'{name}_{number}'
+    taken.add(own.lower())
+    return own

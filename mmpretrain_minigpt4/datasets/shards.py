@@ -21,6 +21,7 @@ from .tar_reading import expand_shards, is_local
 
 IMAGE_KEYS = ('jpg', 'jpeg', 'png', 'webp')
 POSITION, SKIPPED = 'position', 'skipped'
+SHOWN = 5  # missing shards that a message names
 
 
 @DATASETS.register_module()
@@ -51,8 +52,8 @@ class ImageTextShards(IterableDataset):
             source of each batch: set it to the batch size for that.
         caption_key: Where the caption is in a ``.json`` file; a ``.txt``
             file beside the image is read as well.
-        max_broken_share: The share of broken samples, or of missing shards
-            at the start, at which training stops.
+        max_broken_share: The share of broken samples, or of a source's
+            missing shards at the start, at which training stops.
         length: What ``len`` tells, for loops that ask; the stream does not
             end there.
         pipeline: The transforms.
@@ -91,8 +92,7 @@ class ImageTextShards(IterableDataset):
         self.max_broken_share = max_broken_share
         self.length = length
         ErrorBudget(max_broken_share)
-        for shards in self.sources:
-            self._check_shards(shards)
+        self._check_shards()
         self.pipeline = Compose(list(pipeline))
         self.rank, self.world_size = get_dist_info()
         # Where each worker's stream is, and whose batch comes next.
@@ -286,19 +286,26 @@ class ImageTextShards(IterableDataset):
             raise DatasetError('The caption is empty.')
         return text
 
-    def _check_shards(self, shards: Sequence[str]) -> None:
-        local = [x for x in shards if is_local(x)]
-        missing = [x for x in local if not os.path.isfile(x)]
-        if not missing:
-            return
-        text = (f'{len(missing):,} of {len(shards):,} shards are not there: '
-                f'{", ".join(missing[:5])}{" ..." * (len(missing) > 5)}.')
-        if len(missing) > self.max_broken_share * len(shards):
-            raise DatasetError(
-                f'{text} docs/data.md tells how to get them; give '
-                'data_root or sources the folder where they lie.')
-        print_log(f'{text} Training goes on without them.',
-                  logger='current', level=logging.WARNING)
+    def _check_shards(self) -> None:
+        """Look for the shards; of each source some may be missing."""
+        missing = [[x for x in shards if is_local(x)
+                    and not os.path.isfile(x)] for shards in self.sources]
+        if missing == self.sources:
+            raise DatasetError(_missing(sum(missing, []), sum(missing, [])))
+        for names, shards in zip(missing, self.sources, strict=True):
+            if len(names) > self.max_broken_share * len(shards):
+                raise DatasetError(_missing(names, shards))
+            if names:
+                print_log(_missing(names, shards), logger='current',
+                          level=logging.WARNING)
+
+
+def _missing(names: Sequence[str], shards: Sequence[str]) -> str:
+    rest = len(names) - SHOWN
+    more = f' and {rest:,} more' if rest > 0 else ''
+    return (f'{len(names):,} of {len(shards):,} shards are not there: '
+            f'{", ".join(names[:SHOWN])}{more}. docs/data.md tells how to '
+            'get them; give data_root or sources the folder where they lie.')
 
 
 def _read_sources(sources: Sequence[Mapping[str, Any]], data_root: str

@@ -66,8 +66,9 @@ def read_shard(shard: str) -> Iterator[dict[str, Any]]:
             yield sample
             number += 1
     except FileNotFoundError as error:
-        raise ShardError('There is no such file. Fetch it, or take it off '
-                         'the list of shards.') from error
+        raise ShardError(
+            'There is no such file. Fetch it (docs/data.md tells how), or '
+            'take it off the list of shards.') from error
     except GeneratorExit:
         raise
     except Exception as error:

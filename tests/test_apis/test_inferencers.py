@@ -79,6 +79,14 @@ def test_a_folder_stands_for_its_images(caption, picture):
     assert len(caption(str(picture.parent))) == 1
 
 
+def test_a_folder_without_images_is_told(caption, tmp_path):
+    (tmp_path / 'notes.txt').write_text('no image')
+    (tmp_path / '.hidden.png').write_text('no image')
+    (tmp_path / 'folder.png').mkdir()
+    with pytest.raises(ImageError, match='no images in this folder'):
+        caption(str(tmp_path))
+
+
 def test_prompts_and_decoding_options_are_arguments(caption, picture):
     plain = caption(str(picture))[0]['pred_caption']
     asked = caption(str(picture), prompt='a dog')[0]['pred_caption']
@@ -121,6 +129,17 @@ def test_answers_are_drawn_under_the_images_name(caption, picture, tmp_path):
     caption(str(picture), show_dir=str(tmp_path / 'new' / 'folder'))
     drawn = Image.open(tmp_path / 'new' / 'folder' / 'two.halves.png')
     assert drawn.size[0] > 0
+
+
+def test_images_of_one_name_are_drawn_into_files_of_their_own(
+        caption, picture, tmp_path):
+    copies = [tmp_path / x / 'two.halves.png' for x in 'ab']
+    for copy in copies:
+        copy.parent.mkdir()
+        copy.write_bytes(picture.read_bytes())
+    caption([*copies, picture.read_bytes()], show_dir=str(tmp_path / 'out'))
+    assert sorted(x.name for x in (tmp_path / 'out').iterdir()) == [
+        '2.png', 'two.halves.png', 'two.halves_2.png']
 
 
 def test_data_samples_come_back_on_request(vqa, picture):

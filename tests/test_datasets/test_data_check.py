@@ -112,6 +112,47 @@ def test_one_own_folder_is_checked_with_a_shipped_config(tmp_path, capsys):
     assert main(['data', 'check', 'x.py', '--cfg-options', 'oops']) == 2
 
 
+def test_missing_shards_are_one_line(tmp_path, capsys):
+    pytest.importorskip('webdataset')
+    write_shard(tmp_path / '0.tar', range(2))
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'''train_dataloader = dict(dataset=dict(
+    type='mmpretrain_minigpt4.ImageTextShards', pipeline=[],
+    data_root={str(tmp_path)!r}, sources=[dict(shards='{{0..8}}.tar')]))
+''')
+    words = ['data', 'check', str(config), '--workers', '0']
+    assert main(words) == 1
+    line, total = capsys.readouterr().out.splitlines()
+    assert '1.tar, ' in line and '3.tar and 5 more' in line
+    assert 'docs/data.md' in line
+    assert total.startswith('2 samples: 8 broken')
+    (tmp_path / '0.tar').unlink()
+    assert main(words) == 3
+    out, err = capsys.readouterr()
+    assert not out and '9 of 9 shards' in err and '4 more' in err
+
+
+def test_names_of_files_move_no_cursor(tmp_path, capsys):
+    names = ['red\x1b[31m\n', 'turned\u202e', 'odd\udcff']
+    for name in names:
+        (tmp_path / f'{name}.jpg').write_text('no image')
+        (tmp_path / f'{name}.txt').write_text('A dog.')
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'''train_dataloader = dict(dataset=dict(
+    type='mmpretrain_minigpt4.ImageTextFolder', pipeline=[],
+    data_root={str(tmp_path)!r}))
+''')
+    assert main(['data', 'check', str(config), '--workers', '0']) == 1
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 4
+    assert out.isascii() and '\x1b' not in out
+    for name in (r'red\x1b[31m\x0a.jpg', r'turned\u202e.jpg',
+                 r'odd\udcff.jpg'):
+        assert name in out
+
+
 def test_a_config_without_data_is_told(align, tmp_path, capsys):
     with pytest.raises(ConfigError, match='no val_dataloader'):
         check_data(align, 'val_dataloader')
