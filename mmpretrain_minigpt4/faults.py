@@ -1,14 +1,15 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Count what is wrong with a file, list it, and refuse it past a budget."""
+"""What is wrong with a file: counted, listed, refused past a budget."""
 
 import logging
+import os
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 from mmengine.logging import print_log
 
-from .errors import DatasetError
+from .errors import ConfigError, DatasetError
 
 SHOWN = 5
 
@@ -73,6 +74,33 @@ def find_repeats(ids: list[Hashable]) -> list[Hashable]:
             repeats.append(item)
         seen.add(item)
     return repeats
+
+
+def check_writable(path: str | os.PathLike, what: str) -> None:
+    """See to it that a file can be written when hours of work are done.
+
+    Nothing is made: neither the file nor its folder.
+
+    Args:
+        path: The file.
+        what: What a message calls it, such as an option.
+
+    Raises:
+        ConfigError: If it cannot be written.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError('it is a folder; name a file')
+        folder = next(x for x in path.absolute().parents
+                      if os.path.lexists(x))
+        if not folder.is_dir():
+            raise NotADirectoryError(f'{folder} is no folder')
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f'{folder} cannot be written to')
+    except OSError as error:
+        raise ConfigError(f'{what} {str(path)!r}: {error.strerror or error}. '
+                          'Name another place.') from error
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:

@@ -185,6 +185,15 @@ def test_stage_2_runs_and_lists_a_broken_image(tmp_path, llm_folder):
     lines = (tmp_path / 'run' / 'broken_samples.jsonl').read_text()
     fault, = [json.loads(line) for line in lines.splitlines()]
     assert fault['where'].endswith('5.jpg') and 'image' in fault['reason']
+    # What is listed belongs to this run, not to one before it in the folder.
+    cfg.train_dataloader.dataset.ann_file = 'good.json'
+    (tmp_path / 'data' / 'good.json').write_text(json.dumps(dict(
+        annotations=[dict(image_id='1', caption='a red dog.')] * 4)))
+    cfg.train_cfg.max_iters = 1
+    run(cfg, 'e')
+    assert not (tmp_path / 'run' / 'broken_samples.jsonl').exists()
+    kept = tmp_path / 'run' / 'broken_samples.jsonl.old'
+    assert kept.read_text() == lines
 
 
 def test_conversations_with_several_and_no_images_are_trained_on(

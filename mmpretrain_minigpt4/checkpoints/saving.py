@@ -55,7 +55,8 @@ def write_safetensors(tensors: Mapping[str, Tensor],
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        save_file(plain, temporary, metadata=metadata)
+        # No tensors beside an empty dict make a file that cannot be read.
+        save_file(plain, temporary, metadata=metadata or None)
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)

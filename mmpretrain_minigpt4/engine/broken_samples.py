@@ -4,6 +4,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 from mmengine.dist import get_rank
@@ -37,9 +38,15 @@ class BrokenSamplesHook(Hook):
         self._seen: set[tuple[str, str]] = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Take over what an earlier part of a resumed run has listed."""
+        """Take over what an earlier part of a resumed run has listed.
+
+        The list of a run that is not resumed is set aside.
+        """
         path = self.path(runner)
-        if path.is_file():
+        self._seen.clear()
+        if path.is_file() and not runner.iter:
+            os.replace(path, path.with_name(path.name + '.old'))
+        elif path.is_file():
             for line in path.read_text(encoding='utf-8').splitlines():
                 try:
                     fault = json.loads(line)

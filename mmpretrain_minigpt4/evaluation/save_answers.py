@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..faults import check_writable
 from ..registry import METRICS
 from .answers import AnswerMetric
 from .extraction import option, short_phrase
@@ -20,7 +21,8 @@ class SaveAnswers(AnswerMetric):
     """Write answers to a file and give their number and mean length.
 
     Args:
-        path: The file, written at the end and as a whole.
+        path: The file, written at the end and as a whole; that it can be is
+            seen to at once.
         form: ``dict``: JSON, id to answer (MM-Vet's judge); ``list``: JSON,
             a list of ``question_id`` and ``answer`` (the VQA servers);
             ``tsv``: one line a question, with its options and the letter
@@ -28,6 +30,9 @@ class SaveAnswers(AnswerMetric):
         phrases: Write the short phrase found in an answer, where one is
             found, rather than the answer.
         kwargs: As of :class:`~.answers.AnswerMetric`.
+
+    Raises:
+        ConfigError: If the form is unknown, or the file cannot be written.
     """
 
     default_prefix = 'answers'
@@ -40,6 +45,7 @@ class SaveAnswers(AnswerMetric):
                               f'{", ".join(FORMATS)}.')
         super().__init__(**kwargs)
         self.path = Path(path)
+        check_writable(path, 'SaveAnswers cannot write')
         self.form = form
         self.phrases = phrases
 

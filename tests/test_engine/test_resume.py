@@ -250,6 +250,14 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path):
         train(tmp_path, model=model, resume=True)
 
 
+def test_an_optimizer_without_a_state_goes_on(tmp_path):
+    plain = dict(optimizer=dict(type='SGD', lr=0.01, weight_decay=0.))
+    whole = train(tmp_path / 'whole', wrapper=plain, steps=6)
+    before = stopped(tmp_path / 'parts', 2, wrapper=plain, steps=6)
+    after = train(tmp_path / 'parts', wrapper=plain, steps=6, resume=True)
+    assert before + after == whole
+
+
 def test_a_state_with_a_part_missing_is_refused(tmp_path):
     from mmpretrain_minigpt4.engine import snapshot
     stopped(tmp_path, 2)

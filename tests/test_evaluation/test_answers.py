@@ -124,3 +124,5 @@ def test_answers_are_saved_for_scorers_elsewhere(tmp_path):
     ]
     with pytest.raises(ConfigError, match='tsv'):
         SaveAnswers('x', form='xlsx')
+    with pytest.raises(ConfigError, match='it is a folder'):
+        SaveAnswers(str(path.parent))
