@@ -14,7 +14,7 @@ from mmengine.config import Config
 from ..errors import ConfigError
 from ..zoo import read_config
 
-__all__ = ['check_config', 'misfits_named', 'read_config']
+__all__ = ['check_config', 'misfits_named', 'read_config', 'set_precision']
 
 # Numbers of a data loader, and the least that has a meaning. PyTorch refuses
 # the others too, deep inside and without the key's name.
@@ -51,6 +51,31 @@ def check_config(config: Config, path: str | Path, *needs: str) -> None:
             f'work_dir {folder!r} cannot be written to: '
             f'{error.strerror or error}. Choose another --work-dir.'
         ) from error
+
+
+def set_precision(config: Config, dtype: str | None = None,
+                  quantization: str | None = None) -> None:
+    """Put a type and bits into a config, where they are given.
+
+    Args:
+        config: Of a run.
+        dtype: Of all parts.
+        quantization: Of the language model.
+
+    Raises:
+        ConfigError: If the config has no model of this package.
+    """
+    if dtype is None and quantization is None:
+        return
+    model = config.get('model') or {}
+    if model.get('head') is None:
+        raise ConfigError(
+            '--dtype and --quantization are for a config whose model has a '
+            'head that is a language model; this one has none.')
+    if dtype is not None:
+        model.dtype = model.head.dtype = dtype
+    if quantization is not None:
+        model.head.quantization = quantization
 
 
 def _check_loader(key: str, loader: Any) -> None:

@@ -16,6 +16,7 @@ from uuid import uuid4
 from ..benchmarks import Benchmark, find_benchmark
 from ..errors import CheckpointError, ConfigError
 from ..zoo import config_path, read_config
+from .config_files import set_precision
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -67,6 +68,8 @@ def benchmark_config(benchmark: str | Benchmark,
                      data_root: str | None = None,
                      checkpoint: str | None = None,
                      llm: str | None = None,
+                     dtype: str | None = None,
+                     quantization: str | None = None,
                      limit: int | None = None,
                      batch_size: int | None = None,
                      max_faults: int | None = None,
@@ -81,6 +84,8 @@ def benchmark_config(benchmark: str | Benchmark,
         data_root: The folder that the configs call ``data``.
         checkpoint: Weights to load over those of the model.
         llm: Folder of the language model.
+        dtype: Of all parts; by default the config's own.
+        quantization: Of the language model; by default the config's own.
         limit: Take only the first so many samples.
         batch_size: Samples at once.
         max_faults: Score although so many samples have no answer.
@@ -122,6 +127,7 @@ def benchmark_config(benchmark: str | Benchmark,
                                  checkpoint]
     if llm is not None:
         cfg.model.head.llm = llm
+    set_precision(cfg, dtype, quantization)
     cfg.test_dataloader.setdefault('collate_fn', dict(type='default_collate'))
     if batch_size is not None:
         cfg.test_dataloader.batch_size = batch_size

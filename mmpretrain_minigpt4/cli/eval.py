@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import MiniGPT4Error
 from .exits import OK, SOME_FAILED, UsageError, exit_code, one_line
+from .precision import add_precision
 from .quiet import quiet_libraries
 
 SHOWN = 4  # scores of a benchmark in the table; the summary has all
@@ -48,9 +49,11 @@ def add_parser(commands, epilog: str) -> None:
         help='weights to load over those of the model')
     parser.add_argument(
         '--llm', metavar='DIR', help='folder of the language model')
+    add_precision(parser)
     parser.add_argument(
         '--out', metavar='DIR',
-        help='folder of results (default: work_dirs/eval/MODEL)')
+        help='folder of results (default: work_dirs/eval/MODEL, with type '
+        'and bits in its name if they are given)')
     parser.add_argument(
         '--limit', type=int, metavar='N',
         help='take only the first N samples of each')
@@ -90,8 +93,10 @@ def run(args: argparse.Namespace) -> int:
     chosen = {x.name: x for x in map(find_benchmark, args.benchmarks)}
     if args.answers is not None and len(chosen) > 1:
         raise UsageError('--answers is of one benchmark; name just that.')
+    names = [Path(args.model or 'default').stem, args.dtype,
+             args.quantization]
     out = Path(args.out or Path('work_dirs', 'eval',
-                                Path(args.model or 'default').stem))
+                                '_'.join(filter(None, names))))
     out.mkdir(parents=True, exist_ok=True)
     first = os.environ.get('RANK', '0') in ('', '0')
     rows, codes = [], []
@@ -127,7 +132,8 @@ def _one(benchmark: Any, out: Path, args: argparse.Namespace
                 summary = evaluate(
                     benchmark, out, model=args.model,
                     data_root=args.data_root, checkpoint=args.checkpoint,
-                    llm=args.llm, limit=args.limit,
+                    llm=args.llm, dtype=args.dtype,
+                    quantization=args.quantization, limit=args.limit,
                     batch_size=args.batch_size, max_faults=args.max_faults,
                     fresh=args.fresh, launcher=args.launcher) or {}
     except MiniGPT4Error as error:

@@ -5,8 +5,6 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from .exits import UsageError
-
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -33,16 +31,7 @@ def apply_precision(cfg: 'Config', args: argparse.Namespace) -> None:
     """Put both options into a config, where they were given.
 
     Raises:
-        UsageError: If the config has no model of this package.
+        ConfigError: If the config has no model of this package.
     """
-    if args.dtype is None and args.quantization is None:
-        return
-    model = cfg.get('model') or {}
-    if model.get('head') is None:
-        raise UsageError(
-            '--dtype and --quantization are for a config whose model has a '
-            'head that is a language model; this one has none.')
-    if args.dtype is not None:
-        model.dtype = model.head.dtype = args.dtype
-    if args.quantization is not None:
-        model.head.quantization = args.quantization
+    from ..apis.config_files import set_precision
+    set_precision(cfg, args.dtype, args.quantization)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...models.dtypes import compute_dtype
+
 # Where files lie, and how answers are judged, changes no answer.
 PLACES = ('data_root', 'ann_file', 'data_prefix', 'img_path')
 
@@ -101,9 +103,25 @@ def read_settings(model: nn.Module, dataset: Any, cfg: Mapping,
         samples=len(dataset),
         digest=data_digest(dataset),
         pipeline=digest(pipeline))
+    settings['precision'] = precision(model, head)
     settings['autocast'] = fp16
     # As it will be read back: lists for tuples.
     return json.loads(json.dumps(settings))
+
+
+def precision(model: nn.Module, head: nn.Module | None
+              ) -> dict[str, str] | None:
+    """The types that the parts compute in, and the language model's bits."""
+    first = next(model.parameters(), None)
+    if first is None or not isinstance(getattr(head, 'dtype', None), str):
+        return None
+    found = {
+        name: str(compute_dtype(part.dtype, first.device)).removeprefix(
+            'torch.')
+        for name, part in (('vision', model), ('language_model', head))
+        if isinstance(getattr(part, 'dtype', None), str)
+    }
+    return dict(found, quantization=getattr(head, 'quantization', 'none'))
 
 
 def _model_settings(model: Any) -> Any:
