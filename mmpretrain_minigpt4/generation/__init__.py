@@ -4,6 +4,7 @@
 
 from .decode import answer_all, answer_stream, decode
 from .engine import Engine, Event, Request, row_limit
+from .keeping import release
 from .llama import TOGETHER, Llama
 from .options import CHAT_OPTIONS, GenerationOptions
 from .prompt import Prompt
@@ -13,5 +14,6 @@ from .stopping import Answer, StopMatcher, TextStream
 __all__ = [
     'CHAT_OPTIONS', 'TOGETHER', 'Answer', 'Engine', 'EngineSettings', 'Event',
     'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher',
-    'TextStream', 'answer_all', 'answer_stream', 'decode', 'row_limit'
+    'TextStream', 'answer_all', 'answer_stream', 'decode', 'release',
+    'row_limit'
 ]

@@ -38,6 +38,11 @@ class KVCache:
         """Entries that a slot has room for."""
         return self.keys.shape[3]
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the whole block."""
+        return 2 * self.keys.numel() * self.keys.element_size()
+
     def reserve(self, capacity: int, most: int | None = None) -> bool:
         """Make room for ``capacity`` entries a slot; what is there stays.
 

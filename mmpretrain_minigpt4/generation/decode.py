@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 
 from .engine import Engine, Event, Request
+from .keeping import keep
 from .options import GenerationOptions
 from .prompt import Prompt
 from .settings import EngineSettings
@@ -109,3 +110,4 @@ def answer_stream(llm: torch.nn.Module,
 
     engine = Engine(llm, slots, first.options.num_beams, context, settings)
     yield from engine.run(all_of_them())
+    keep(llm, engine.decoder)

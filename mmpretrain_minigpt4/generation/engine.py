@@ -21,9 +21,7 @@ import torch
 
 from ..errors import GenerationError, PromptError
 from .beams import BeamSearch
-from .general_decoder import GeneralDecoder
-from .llama import Llama
-from .llama_decoder import LlamaDecoder
+from .keeping import new_decoder
 from .options import GenerationOptions
 from .prompt import Prompt
 from .sampling import choose, new_generator
@@ -108,11 +106,7 @@ class Engine:
         settings = settings or EngineSettings()
         self.context, self.num_beams = context, num_beams
         self.patience = settings.patience
-        if settings.fast and Llama.fits(llm):
-            self.decoder = LlamaDecoder(llm, slots, num_beams,
-                                        settings.reuse)
-        else:
-            self.decoder = GeneralDecoder(llm, slots, num_beams)
+        self.decoder = new_decoder(llm, slots, num_beams, settings)
         self.device = llm.get_input_embeddings().weight.device
         self.lag = settings.lag_on(self.device)
         self.stats = EngineStats()

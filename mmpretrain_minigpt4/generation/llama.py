@@ -187,21 +187,30 @@ class Llama:
     def _turns(self, positions: torch.Tensor
                ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines at positions, float[..., 1, D] each."""
-        known = 0 if self._angles is None else self._angles[0].shape[0]
         # On a GPU the largest position would have to be waited for, so the
         # table covers the whole context there.
         largest = (int(positions.max()) + 1 if positions.device.type == 'cpu'
                    else self.rotary.config.max_position_embeddings)
-        if largest > known:
+        return tuple(table[positions].unsqueeze(-2)
+                     for table in self.angles(largest))
+
+    def angles(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and signed sines of positions from 0 on, float[P, D] each.
+
+        Args:
+            number: P is at least this.
+        """
+        known = 0 if self._angles is None else self._angles[0].shape[0]
+        if number > known:
             whole = torch.arange(
-                max(largest, 2 * known, 256), device=self.device)
+                max(number, 2 * known, 256), device=self.device)
             cos, sin = self.rotary(
                 torch.empty(0, dtype=self.dtype, device=self.device),
                 whole.unsqueeze(0))
             first, second = sin[0].chunk(2, dim=-1)
-            # float[C, D] each
+            # float[P, D] each
             self._angles = cos[0], torch.cat((-first, second), dim=-1)
-        return tuple(table[positions].unsqueeze(-2) for table in self._angles)
+        return self._angles
 
 
 def _is_plain(layer: torch.nn.Module) -> bool:

@@ -19,6 +19,7 @@ import torch
 
 from .llama import Llama, Placement
 from .prompt import Prompt, num_shared
+from .transfer import on_device
 
 # Fewer shared tokens than this are sooner computed than looked for.
 LEAST_SHARED = 4
@@ -206,7 +207,7 @@ class LlamaDecoder:
         # writes is overwritten, or masked.
         stop = max(begins) + longest
         self._reserve(stop)
-        offsets = torch.tensor(begins, device=device)
+        offsets = on_device(begins, device)
         places = offsets.unsqueeze(1) + torch.arange(longest, device=device)
         bias, entries = None, 0
         if any(begins):
@@ -221,7 +222,7 @@ class LlamaDecoder:
             embeds.to(device), self.cache,
             Placement(slice(start, start + size), entries, places, stop, bias,
                       causal=bias is None))
-        last = torch.tensor(fresh, device=device) - 1
+        last = on_device(fresh, device) - 1
         # float[b, T, E] -> float[b, E]
         hidden = hidden[torch.arange(size, device=device), last]
         self._settle(start, prompts, lengths)
@@ -230,11 +231,13 @@ class LlamaDecoder:
     def _settle(self, start: int, prompts: Sequence[Prompt],
                 lengths: Sequence[int]) -> None:
         rows = slice(start, start + len(prompts))
-        self.bias[rows] = -torch.inf
-        for i, length in enumerate(lengths):
-            self.bias[start + i, :, :length] = 0.
-        self.lengths[rows] = torch.tensor(lengths, device=self.lengths.device)
+        self.lengths[rows] = on_device(lengths, self.lengths.device)
         self.positions[rows] = self.lengths[rows]
+        seen = torch.arange(self.bias.shape[2], device=self.bias.device)
+        # float[b, 1, C]
+        self.bias[rows] = self.bias.new_zeros(
+            len(prompts), 1, len(seen)).masked_fill_(
+                seen >= self.lengths[rows].view(-1, 1, 1), -torch.inf)
         self._entries[rows] = lengths
         self._keys[rows] = [prompt.keys for prompt in prompts]
         self.num_rows += len(prompts)
@@ -247,7 +250,8 @@ class LlamaDecoder:
             wanted = max(wanted, min(stop + room, stop + 8 * BLOCK))
         if stop > self.cache.capacity and self.cache.reserve(wanted):
             grown = self.bias.new_full(
-                (self.slots, self.width, self.cache.capacity), -torch.inf)
+                (self.cache.num_slots, self.width, self.cache.capacity),
+                -torch.inf)
             grown[:, :, :self.bias.shape[2]] = self.bias
             self.bias = grown
 

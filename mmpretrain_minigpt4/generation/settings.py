@@ -22,6 +22,9 @@ class EngineSettings:
         reuse: Compute what prompts share only once.
         patience: A request that could enter waits at most this many steps
             for others to be read together with it.
+        graphs: Make each step of such models one call of static shapes,
+            recorded once and replayed on a GPU; None does so on GPUs only.
+        kernels: Use fused kernels in such steps, where they work.
         lag: Steps that may be begun before the tokens of earlier ones are
             looked at; None is 1 on a GPU and 0 elsewhere.
     """
@@ -29,6 +32,8 @@ class EngineSettings:
     fast: bool = True
     reuse: bool = True
     patience: int = 4
+    graphs: bool | None = None
+    kernels: bool = True
     lag: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +61,10 @@ class EngineSettings:
     def slots_on(self, device: torch.device) -> int:
         """The number of slots on a device."""
         return self.slots or (16 if device.type == 'cpu' else 128)
+
+    def graphs_on(self, device: torch.device) -> bool:
+        """Whether steps have static shapes on a device."""
+        return device.type == 'cuda' if self.graphs is None else self.graphs
 
     def lag_on(self, device: torch.device) -> int:
         """The number of steps begun ahead on a device."""

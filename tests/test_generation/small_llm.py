@@ -25,7 +25,8 @@ def build(kind, **settings):
 
 
 def request(llm, ids, options, *stops, tag=None, stream=False, keys=True):
-    embeds = llm.get_input_embeddings()(torch.tensor(ids)).detach()
+    table = llm.get_input_embeddings()
+    embeds = table(torch.tensor(ids, device=table.weight.device)).detach()
     return Request(
         Prompt(embeds, tuple(ids) if keys else ()), options,
         StopMatcher(TABLE, stops, (END, )), tag, stream)

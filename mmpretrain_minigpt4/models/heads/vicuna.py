@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 
 from ...errors import ConfigError, PromptError
-from ...generation import TOGETHER, EngineSettings, GenerationOptions
+from ...generation import (
+    TOGETHER,
+    EngineSettings,
+    GenerationOptions,
+    release,
+)
 from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
 from ..dtypes import compute_dtype, convert, load_dtype
@@ -54,8 +59,8 @@ class VicunaHead(Answering, BaseModule):
         question_template: What a ``question`` is put into.
         max_txt_len: At most this many tokens of an answer are trained on.
         generation: Decoding options, over the defaults.
-        engine: Settings of the decoding engine (``slots``, ``fast``,
-            ``reuse``, ``patience``), over its defaults.
+        engine: Settings of the decoding engine, over its defaults; see
+            :class:`~mmpretrain_minigpt4.generation.EngineSettings`.
         tokenizer: Folder of a tokenizer other than the model's own.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU) or a type.
         quantization: ``none``, ``int8``, ``int8-dynamic`` or ``int4``: of the
@@ -175,6 +180,7 @@ class VicunaHead(Answering, BaseModule):
     def _targets(self, feats: torch.Tensor | Sequence[torch.Tensor],
                  data_samples: Sequence
                  ) -> tuple[torch.Tensor, torch.Tensor]:
+        release(self.llm)
         visual = split(feats, data_samples)
         rows = [
             self.training_row(sample, tokens)
