@@ -165,8 +165,17 @@ class MiniGPT4(BaseModel):
 
         The Runner calls this when all is built.
         """
-        if self.load_report is None:
+        if self.load_report is not None:
+            return
+        # mmengine takes the mean of every weight. A language model comes
+        # with its own, and quantised ones have no mean.
+        parts = getattr(self.head, '_modules', {})
+        kept = {k: x for k, x in parts.items() if k == 'llm'}
+        parts.update(dict.fromkeys(kept))
+        try:
             super().init_weights()
+        finally:
+            parts.update(kept)
 
     def forward(self,
                 images: torch.Tensor | Sequence[torch.Tensor] | None,

@@ -5,6 +5,7 @@
 import torch  # noqa: I001 (the package comes before the toolbox)
 from torch.utils.data import Dataset
 
+from mmpretrain_minigpt4.models.lora import lora_parameters
 from mmpretrain_minigpt4.registry import MODELS
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -78,6 +79,13 @@ def new_model(**options) -> BaseModel:
                 out_channels=32),
             head=head),
         **options))
+
+
+def warm(model) -> BaseModel:
+    """Give LoRA an effect, which it has not at its start."""
+    for i, x in enumerate(lora_parameters(model.head.llm).values()):
+        torch.nn.init.normal_(x, generator=torch.Generator().manual_seed(i))
+    return model
 
 
 def trained(model) -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from pictures import (
     loader,
     new_model,
     trained,
+    warm,
 )
 from safetensors.torch import load_file
 from tiny_run import build
@@ -25,7 +26,6 @@ from torch.distributed.tensor import DTensor
 from mmpretrain_minigpt4.engine import sharding
 from mmpretrain_minigpt4.engine.state import load_trained
 from mmpretrain_minigpt4.errors import ConfigError
-from mmpretrain_minigpt4.models.lora import lora_parameters
 
 OURS = 'mmpretrain_minigpt4.'
 LORA = dict(r=2, alpha=8, target_modules=['q_proj', 'v_proj'])
@@ -36,12 +36,6 @@ def shares(model):
     return {name: (x.to_local().numel(), x.numel())
             for name, x in model.head.llm.named_parameters()
             if isinstance(x, DTensor)}
-
-
-def warm(model):
-    """Give LoRA an effect, which it has not at its start."""
-    for i, x in enumerate(lora_parameters(model.head.llm).values()):
-        nn.init.normal_(x, generator=torch.Generator().manual_seed(i))
 
 
 def run(folder, launcher='none', weights=None):
@@ -83,8 +77,7 @@ def work(folder, rank):
     except ConfigError as error:
         report['alone'] = str(error)
 
-    model = new_model(lora=LORA)
-    warm(model)
+    model = warm(new_model(lora=LORA))
     build(folder / 'lora', steps=1, model=model, launcher='pytorch',
           loader=loader(Pictures()),
           param_scheduler=None, wrapper=SGD,
@@ -96,6 +89,8 @@ def work(folder, rank):
 @pytest.fixture(scope='module')
 def two(tmp_path_factory):
     """The folder of a run, and the two reports."""
+    pytest.importorskip('peft')
+    new_model(lora=LORA)  # what this imports is imported before the fork
     folder = tmp_path_factory.mktemp('sharded')
     return folder, results(
         together(lambda rank: work(folder, rank), folder))
@@ -124,8 +119,7 @@ def test_each_process_holds_half_of_the_layers(two, name):
 @needs_forks
 @pytest.mark.parametrize('name, lora', [('trained', None), ('lora', LORA)])
 def test_what_is_trained_learns_as_beside_a_whole_one(two, name, lora):
-    model = new_model(lora=lora)
-    warm(model)
+    model = warm(new_model(lora=lora))
     # In the sampler's order.
     wanted = after_a_step(model, [(0, 2), (1, 3)])
     assert len(wanted) == (10 if lora else 2)

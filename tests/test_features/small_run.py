@@ -37,6 +37,7 @@ class Run:
         runner.register_hook(Watch(), 'LOW')
         runner.train()
         self.model = runner.model
+        self.norm = runner.message_hub.get_scalar('train/grad_norm').current()
         self.trained = {
             name: parameter.detach().clone()
             for name, parameter in runner.model.named_parameters()
