@@ -53,6 +53,17 @@ def error_line(capsys):
     return line
 
 
+@pytest.mark.parametrize('path', sorted(TOOLS.glob('*.py')),
+                         ids=lambda path: path.name)
+def test_a_script_takes_the_package_beside_it(path):
+    text = path.read_text()
+    assert text.startswith('#!/usr/bin/env python3\n')
+    assert os.access(path, os.X_OK)
+    before, imported, _ = text.partition(f'import {PACKAGE.name}')
+    before, from_, _ = before.partition(f'from {PACKAGE.name}')
+    assert 'sys.path.insert(0' in before or not (imported or from_)
+
+
 def test_a_missing_config_is_one_line(capsys):
     assert run_test(['nowhere.py']) == 3
     assert 'test: error: nowhere.py' in error_line(capsys)

@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
 """Merge checkpoints of any known layout into one safetensors file.
@@ -11,6 +11,10 @@ Example:
 
 import argparse
 import sys
+from pathlib import Path
+
+# In a checkout, its own package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmpretrain_minigpt4.checkpoints import convert_files
 from mmpretrain_minigpt4.errors import MiniGPT4Error

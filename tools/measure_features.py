@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
 """Measure what a feature cache saves: time per step, with and without it.
@@ -22,6 +22,9 @@ from statistics import median
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
+
+# In a checkout, its own package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mmpretrain_minigpt4
 from mmpretrain_minigpt4.apis.cache_features import cache_features

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
 """How fast a quantised linear layer is, beside plain ones.
@@ -9,12 +10,17 @@ Prints the second table of docs/precision.md: milliseconds of CPU time.
 
 import argparse
 import platform
+import sys
 import time
 from datetime import date
+from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
+
+# In a checkout, its own package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmpretrain_minigpt4.models.quantization import QUANTIZATIONS, quantize
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
 """What fewer bits cost: quality of the tiny twin, and bytes of its LLM.
@@ -14,9 +15,13 @@ import platform
 import sys
 import time
 from datetime import date
+from pathlib import Path
 
 import torch
 import transformers
+
+# In a checkout, its own package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmpretrain_minigpt4.apis import CaptionInferencer, VQAInferencer
 from mmpretrain_minigpt4.cli.exits import guarded

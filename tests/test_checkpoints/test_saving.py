@@ -122,17 +122,18 @@ def test_converting_does_not_overwrite_unless_forced(sources, tmp_path):
 def test_the_script_converts_and_reports(sources, tmp_path):
     script = [sys.executable, str(ROOT / 'tools' / 'convert_checkpoint.py')]
     out = tmp_path / 'one.safetensors'
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    # From anywhere, with nothing installed.
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     done = subprocess.run(
         [*script, *sources, '--out', str(out)],
-        capture_output=True, text=True, env=env)  # yapf: disable
+        capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'backbone' in done.stdout and out.exists()
     broken = tmp_path / 'broken.pth'
     broken.touch()
     done = subprocess.run(
         [*script, str(broken), '--out', str(tmp_path / 'b.safetensors')],
-        capture_output=True, text=True, env=env)  # yapf: disable
+        capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 1
     assert 'Traceback' not in done.stderr and '0 bytes' in done.stderr
 
