@@ -1,0 +1,13 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels by the names of their plain twins; wants Triton to import."""
+
+from .decode_attention import decode_attention
+from .gate import silu_mul
+from .norms import add_rms_norm, rms_norm
+from .rotary import rotate_and_write
+
+__all__ = [
+    'add_rms_norm', 'decode_attention', 'rms_norm', 'rotate_and_write',
+    'silu_mul'
+]
