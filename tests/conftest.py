@@ -9,6 +9,17 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 os.environ.setdefault('TRANSFORMERS_OFFLINE', '1')
 
 import mmpretrain_minigpt4  # noqa: E402, F401, I001
+import torch  # noqa: E402
+
+# Without a GPU, kernels are tested in Triton's interpreter, for which Triton's
+# own functions must be imported, before others import them for a GPU.
+if not torch.cuda.is_available() and 'TRITON_INTERPRET' not in os.environ:
+    os.environ['TRITON_INTERPRET'] = '1'
+    try:
+        import triton.language  # noqa: F401
+    except ImportError:
+        pass
+    del os.environ['TRITON_INTERPRET']
 
 import logging  # noqa: E402
 
