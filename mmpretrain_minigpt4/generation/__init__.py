@@ -10,10 +10,11 @@ from .options import CHAT_OPTIONS, GenerationOptions
 from .prompt import Prompt
 from .settings import EngineSettings
 from .stopping import Answer, StopMatcher, TextStream
+from .transfer import on_device, send
 
 __all__ = [
     'CHAT_OPTIONS', 'TOGETHER', 'Answer', 'Engine', 'EngineSettings', 'Event',
     'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher',
-    'TextStream', 'answer_all', 'answer_stream', 'decode', 'release',
-    'row_limit'
+    'TextStream', 'answer_all', 'answer_stream', 'decode', 'on_device',
+    'release', 'row_limit', 'send'
 ]

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from ..ops import attention, linear_add, linears
 from .cache import KVCache
+from .transfer import send
 
 # Models of these classes are built alike.
 FAMILY = ('LlamaForCausalLM', 'MistralForCausalLM', 'Qwen2ForCausalLM')
@@ -151,7 +152,7 @@ class Llama:
             for length, start in zip(lengths, starts, strict=True)
         ])
         even = size * longest == len(slots)
-        slots = slots.to(embeds.device, non_blocking=True)
+        slots = send(slots, embeds.device)
         if positions is None:
             positions = slots % longest
 

@@ -27,6 +27,8 @@ class EngineSettings:
         kernels: Use fused kernels in such steps, where they work.
         lag: Steps that may be begun before the tokens of earlier ones are
             looked at; None is 1 on a GPU and 0 elsewhere.
+        ahead: Encode the next images while answers are decoded; None does so
+            on GPUs only, and nothing else can be done elsewhere.
     """
     slots: int | None = None
     fast: bool = True
@@ -35,6 +37,7 @@ class EngineSettings:
     graphs: bool | None = None
     kernels: bool = True
     lag: int | None = None
+    ahead: bool | None = None
 
     def __post_init__(self) -> None:
         for key, least in (('slots', 1), ('patience', 0), ('lag', 0)):

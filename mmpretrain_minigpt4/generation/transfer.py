@@ -15,10 +15,14 @@ def on_device(values: Sequence, device: torch.device) -> torch.Tensor:
     From pinned memory the copy takes its turn; from any other the host
     would wait until the device has done all that was asked of it before.
     """
-    found = torch.tensor(values)
-    if device.type != 'cuda':
-        return found.to(device)
-    return found.pin_memory().to(device, non_blocking=True)
+    return send(torch.tensor(values), device)
+
+
+def send(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device, as of :func:`on_device`."""
+    if device.type != 'cuda' or x.is_cuda:
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 class Arrival:

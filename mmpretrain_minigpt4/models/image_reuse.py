@@ -26,6 +26,9 @@ class ImageReuse:
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
         self.num_encoded = self.num_reused = 0
+        # What names the images of each sample of the last batch; None where
+        # nothing does.
+        self.last_keys: list[tuple | None] = []
         self._known: OrderedDict[object, torch.Tensor] = OrderedDict()
 
     def encode(self, batch: Mapping, encode: Callable[[dict], list]
@@ -40,6 +43,8 @@ class ImageReuse:
             list: float[n, Q, E] for each sample.
         """
         keys = [self._key(item) for item in batch['inputs']]
+        self.last_keys = [key if isinstance(key, tuple) else None
+                          for key in keys]
         found = {key: self._known[key] for key in keys if key in self._known}
         # The first of equal images stands for all of them.
         fresh = list({

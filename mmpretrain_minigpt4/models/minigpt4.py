@@ -20,8 +20,8 @@ from .. import ops, weights
 from ..errors import ConfigError, MiniGPT4Error
 from ..registry import MODELS, checks_settings
 from . import lora as lora_
+from .ahead import see
 from .dtypes import compute_dtype, convert
-from .image_reuse import ImageReuse
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
 
@@ -124,6 +124,8 @@ class MiniGPT4(BaseModel):
             head.setdefault('in_channels', projector.out_channels)
         head = _build(head)
         super().__init__(data_preprocessor, init_cfg)
+        # What a loader has pinned then comes while the host goes on.
+        self.data_preprocessor._non_blocking = True
         self.backbone = _build(backbone, empty and
                                'backbone' not in from_scratch)
         self.neck = _build(neck, empty and 'neck' not in from_scratch)
@@ -240,21 +242,10 @@ class MiniGPT4(BaseModel):
             any order, and None; or a sample that cannot be answered and the
             error that says why.
         """
-        seen = ImageReuse()
-
-        def encode(batch: dict) -> list[torch.Tensor]:
-            images = self.data_preprocessor(batch, False)['images']
-            return list(self.extract_feat(images))
-
-        def asked() -> Iterator[tuple[torch.Tensor, object]]:
-            for batch in batches:
-                tokens = seen.encode(batch, encode)
-                for each, sample in zip(
-                        tokens, batch['data_samples'], strict=True):
-                    # float[Q, E] of a lone image -> float[1, Q, E]
-                    yield each[None] if each.dim() == 2 else each, sample
-
-        yield from self.head.answers(asked(), slots, **options)
+        self._settle()
+        ahead = self.head.engine.ahead
+        yield from self.head.answers(
+            see(self, batches, ahead), slots, **options)
 
     def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
                      ) -> torch.Tensor | list[torch.Tensor]:

@@ -8,7 +8,13 @@ of the language model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 
 import torch
@@ -28,7 +34,7 @@ from ...prompts import TokenIds
 from .rows import make_row
 from .samples import PREDICTIONS
 from .scoring import score_candidates
-from .visual import prompt_keys, split, split_images
+from .visual import image_names, prompt_keys, split, split_images
 
 
 class Answering:
@@ -84,8 +90,9 @@ class Answering:
         settings = self.options(options)
         return answer_all(
             self.llm,
-            [self.request(tokens, sample, settings)
-             for tokens, sample in zip(visual, data_samples, strict=True)],
+            [self.request(tokens, sample, settings, names)
+             for tokens, sample, names in zip(
+                 visual, data_samples, image_names(visual), strict=True)],
             self.context, self.engine)
 
     def stream(self, feats: torch.Tensor, sample=None,
@@ -109,7 +116,7 @@ class Answering:
             if event.text:
                 yield event.text
 
-    def answers(self, asked: Iterable[tuple[torch.Tensor, object]],
+    def answers(self, asked: Iterable[tuple],
                 slots: int | None = None, **options
                 ) -> Iterator[tuple[object, MiniGPT4Error | None]]:
         """Write answers into samples as they come.
@@ -119,7 +126,8 @@ class Answering:
         free.
 
         Args:
-            asked: float[n, Q, E] and a data sample, for each.
+            asked: For each float[n, Q, E], a data sample, and perhaps the
+                names of its images, as :meth:`request` takes them.
             slots: Samples that are answered at a time; the config's setting
                 of the engine goes before.
             options: As of :meth:`predict`.
@@ -133,10 +141,11 @@ class Answering:
         refused: list[tuple[object, MiniGPT4Error]] = []
 
         def requests() -> Iterator[Request]:
-            for number, (tokens, sample) in enumerate(asked):
+            for number, (tokens, sample, *names) in enumerate(asked):
                 try:
                     self._rate([tokens], [sample])
-                    request = self.request(tokens, sample, settings)
+                    request = self.request(
+                        tokens, sample, settings, *names)
                 except (PromptError, GenerationError) as error:
                     refused.append((sample, error))
                     continue
@@ -159,13 +168,16 @@ class Answering:
 
     @torch.no_grad()
     def request(self, tokens: torch.Tensor, sample,
-                options: GenerationOptions) -> Request:
+                options: GenerationOptions,
+                names: Sequence[Hashable] | None = None) -> Request:
         """What the engine is asked to answer a sample.
 
         Args:
             tokens: float[n, Q, E], its images.
             sample: A data sample, or None for the config's prompt.
             options: Decoding options.
+            names: Of the n images, equal for equal ones; made from their
+                tokens if there are none.
         """
         room = None
         if self.context is not None:
@@ -178,7 +190,8 @@ class Answering:
         matcher = StopMatcher(self._tokens().token_bytes,
                               (*template.stops, *options.stops), self.end_ids)
         return Request(
-            Prompt(inputs['inputs_embeds'][0], prompt_keys(ids, tokens)),
+            Prompt(inputs['inputs_embeds'][0],
+                   prompt_keys(ids, tokens, names)),
             options, matcher)
 
     def as_turn(self, answer: Answer) -> str | list[TokenIds]:

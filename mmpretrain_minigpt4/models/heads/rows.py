@@ -93,9 +93,8 @@ def make_row(prompt: list[int], answer: list[int] | None = None) -> Row:
     return Row(prompt + answer, [IGNORED] * len(prompt) + answer)
 
 
-def collate(rows: Sequence[Row], device: torch.device
-            ) -> tuple[torch.Tensor, ...]:
-    """Pad on the left, so that all rows end together.
+def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
+    """Pad on the left, so that all rows end together, on the host.
 
     Returns:
         tuple: ids, attention mask, position ids and labels, int[B, T] each.
@@ -111,4 +110,4 @@ def collate(rows: Sequence[Row], device: torch.device
         labels[i, start:] = torch.tensor(row.labels, dtype=torch.long)
         mask[i, start:] = 1
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    return tuple(x.to(device) for x in (ids, mask, positions, labels))
+    return ids, mask, positions, labels

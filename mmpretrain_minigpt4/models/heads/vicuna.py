@@ -21,6 +21,7 @@ from ...generation import (
     EngineSettings,
     GenerationOptions,
     release,
+    send,
 )
 from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
@@ -269,10 +270,12 @@ class VicunaHead(Answering, BaseModule):
         """Rows as inputs of the language model, and their labels."""
         table = self.llm.get_input_embeddings()
         device = table.weight.device
-        ids, mask, positions, labels = collate(rows, device)
+        whole = collate(rows)
+        # Found on the host, which need not wait for the device then.
+        slots = (whole[0] == IMAGE_ID).nonzero(as_tuple=True)
+        ids, mask, positions, labels = (send(x, device) for x in whole)
         embeds = table(ids.clamp(min=0))  # float[B, T, E]
-        slots = ids == IMAGE_ID
-        if slots.any():
+        if len(slots[0]):
             # Rows in order, images in order: float[sum of n * Q, E]
             tokens = torch.cat([x.flatten(0, 1) for x in visual])
             if tokens.shape[-1] != embeds.shape[-1]:
@@ -280,8 +283,8 @@ class VicunaHead(Answering, BaseModule):
                     f'Visual tokens are {tokens.shape[-1]} wide, the language '
                     f'model wants {embeds.shape[-1]}. Check out_channels of '
                     'the projector.')
-            embeds = embeds.index_put((slots.nonzero(as_tuple=True)),
-                                      tokens.to(embeds))
+            embeds = embeds.index_put(
+                tuple(send(x, device) for x in slots), tokens.to(embeds))
         return dict(
             inputs_embeds=embeds, attention_mask=mask,
             position_ids=positions), labels

@@ -8,7 +8,9 @@ of the language model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 
@@ -54,23 +56,80 @@ def check_slots(pieces: Sequence[Piece], tokens: torch.Tensor) -> None:
             f'{len(tokens)}. Give one image for each image slot.')
 
 
-def prompt_keys(ids: Sequence[int], tokens: torch.Tensor
-                ) -> tuple[int, ...]:
+def image_names(visual: Sequence[torch.Tensor]
+                ) -> list[tuple[Hashable, ...]]:
+    """Name images by their visual tokens.
+
+    Args:
+        visual: float[n, Q, E] of each sample.
+
+    Returns:
+        list: For each sample n names, equal for equal images.
+    """
+    if any(x.is_cuda for x in visual):
+        # Two sums of 64 bits for each image come to the host, all at once,
+        # rather than all of its numbers.
+        sums = [_sums(x) for x in visual]
+        counts = [len(x) for x in visual]
+        return [tuple(map(tuple, x)) for x in _split(
+            torch.cat(sums).tolist(), counts)]
+    return [
+        tuple(
+            hash(image.detach().contiguous().cpu().view(
+                torch.uint8).numpy().tobytes()) for image in tokens)
+        for tokens in visual
+    ]
+
+
+def _sums(images: torch.Tensor) -> torch.Tensor:
+    """Two sums of an image's numbers, as bits, times random odd numbers.
+
+    Args:
+        images: float[n, Q, E].
+
+    Returns:
+        int[n, 2], modulo 2^64; equal by chance for two different images in
+        one of 2^60 cases or so.
+    """
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = images.detach().contiguous().view(
+        whole[images.element_size()]).flatten(1).long()  # int[n, Q * E]
+    factors = _factors(bits.shape[1], bits.device)
+    return torch.stack([(bits * of_one).sum(1) for of_one in factors], 1)
+
+
+@functools.lru_cache(maxsize=4)
+def _factors(number: int, device: torch.device) -> torch.Tensor:
+    """int[2, number], odd."""
+    draw = torch.Generator().manual_seed(0)
+    found = torch.randint(-2**62, 2**62, (2, number), generator=draw)
+    return (2 * found + 1).to(device)
+
+
+def _split(items: list, counts: Sequence[int]) -> Iterator[list]:
+    rest = iter(items)
+    for count in counts:
+        yield list(itertools.islice(rest, count))
+
+
+def prompt_keys(ids: Sequence[int], tokens: torch.Tensor,
+                names: Sequence[Hashable] | None = None) -> tuple[int, ...]:
     """Name each token of a prompt, an image's by what the image is.
 
     Args:
         ids: Token ids, ``IMAGE_ID`` for each visual token.
         tokens: float[n, Q, E], the images in their order.
+        names: Of the images, by :func:`image_names` if they have none.
 
     Returns:
         tuple: The ids of text, and negative numbers that are equal for
         equal images, and for no others.
     """
+    if names is None:
+        names, = image_names([tokens])
     found: list[int] = []
-    for image in tokens:
-        content = image.detach().contiguous().cpu().view(torch.uint8)
-        digest = hash(content.numpy().tobytes())
-        found += [-1 - (hash((digest, i)) & (2**62 - 1))
+    for image, name in zip(tokens, names, strict=True):
+        found += [-1 - (hash((name, i)) & (2**62 - 1))
                   for i in range(image.shape[0])]
     images = iter(found)
     return tuple(next(images) if i == IMAGE_ID else i for i in ids)
