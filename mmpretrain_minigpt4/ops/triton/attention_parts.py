@@ -1,12 +1,12 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of :mod:`.decode_attention`.
+"""The kernels of :mod:`.attention`.
 
 Program (i, p) of the first pass reads part p of row i // K for key head
 i % K. Parts are counted from the row's own length, so that all of them have
 work where a short row stands in a large cache; those beyond it end at once.
 
-Legend: as in :mod:`.decode_attention`; N entries in a block.
+Legend: as in :mod:`.attention`; N entries in a block.
 """
 
 import triton

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernels by the names of their plain twins; wants Triton to import."""
 
-from .decode_attention import decode_attention
+from .attention import decode_attention
 from .gate import silu_mul
 from .norms import add_rms_norm, rms_norm
 from .rotary import rotate_and_write

@@ -108,7 +108,7 @@ def test_scores_far_from_zero_do_not_overflow(kernels, device):
 
 
 def test_few_rows_are_split_and_many_are_not(kernels):
-    from mmpretrain_minigpt4.ops.triton.decode_attention import count_parts
+    from mmpretrain_minigpt4.ops.triton.attention import count_parts
     assert count_parts(32, 512, 132) == 8  # one row of 32 heads
     assert count_parts(32, 64, 132) == 1  # too short for it
     assert count_parts(32 * 128, 512, 132) == 1

@@ -57,7 +57,8 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
         peaks, sums = mixed.new_empty(2, *mixed.shape[:-1])
     else:
         mixed = peaks = sums = q  # Not touched.
-    width = triton.next_power_of_2(dims)
+    # Tensor cores multiply 16 at least.
+    width = max(triton.next_power_of_2(dims), 16)
     options = dict(
         K_ENTRY=keys.stride(2), V_ENTRY=values.stride(2), WHOLE=parts == 1,
         BIASED=bias is not None, PARTS=parts, LEAST=LEAST,
