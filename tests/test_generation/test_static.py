@@ -23,6 +23,7 @@ from mmpretrain_minigpt4.generation.static_decoder import (
     StaticDecoder,
     bucket,
 )
+from mmpretrain_minigpt4.ops import triton
 
 
 def static(**settings):
@@ -234,8 +235,15 @@ def test_recordings_on_a_gpu_give_the_answers_of_plain_steps(
             assert same >= len(plain) - 2
 
 
-def test_kernels_give_the_answers_of_their_twins(llm, prompts):
-    asked = [request(llm, ids, GenerationOptions(max_new_tokens=3), tag=i)
+@pytest.mark.skipif(torch.cuda.is_available(), reason='recorded on the GPU')
+@pytest.mark.parametrize('num_beams', [1, 2])
+def test_kernels_give_the_answers_of_their_twins(llm, prompts, num_beams,
+                                                 monkeypatch):
+    pytest.importorskip('triton', reason='Triton is not installed')
+    monkeypatch.setenv('TRITON_INTERPRET', '1')
+    assert triton.works('cpu', torch.float32)
+    options = GenerationOptions(max_new_tokens=3, num_beams=num_beams)
+    asked = [request(llm, ids, options, tag=i)
              for i, ids in enumerate(prompts[:2])]
     assert answer_all(llm, asked, settings=static(kernels=True)
                       ) == answer_all(llm, asked)
