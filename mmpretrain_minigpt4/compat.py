@@ -196,7 +196,7 @@ class OwnInferencers(Patch):
         own = [
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=None)
-            for name in ('llm', 'weights', 'dtype')
+            for name in ('llm', 'weights', 'dtype', 'quantization')
         ]
         __new__.__signature__ = signature.replace(
             parameters=[*usual, *own, rest])

@@ -8,6 +8,7 @@ index, so that importing the package costs nothing.
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,12 @@ def settings(model: Any,
     Args:
         model: A name, the path of a config file, or a config.
         pretrained: Whether to load the weights that the metafile or the
-            config names; or what to load instead, the path or the address
-            of one file or of several in braces. If false nothing is loaded
-            but the language model, and nothing is fetched.
+            config names; or the path or the address of a file, or of
+            several in braces. Files that hold every part of the model are
+            loaded alone, those that lack one, such as what a training
+            wrote, over the weights that metafile or config name. If false
+            nothing is loaded but the language model, and nothing is
+            fetched.
         url_mapping: A pattern and what to put in its place, in each name.
         llm: Folder of the language model.
         weights: Folder that holds all other weights; nothing is fetched.
@@ -187,7 +191,7 @@ def settings(model: Any,
     if 'checkpoints' in kwargs:
         return kwargs
     found = []
-    for name in _weights_of(model, pretrained):
+    for name in _weights_of(model, pretrained, kwargs):
         for one in weight_files.expand(name):
             if url_mapping is not None:
                 one = re.sub(*url_mapping, one)
@@ -199,17 +203,40 @@ def settings(model: Any,
     return kwargs
 
 
-def _weights_of(model: Any, pretrained: bool | str) -> list[str]:
+def _weights_of(model: Any, pretrained: bool | str,
+                changes: Mapping[str, Any]) -> list[str]:
     if not pretrained:
         return []
-    if pretrained is not True:
-        return [os.fspath(pretrained)]
+    given = [] if pretrained is True else [os.fspath(pretrained)]
+    if given and not _lacks_a_part(model, given[0], changes):
+        return given
     if _is_name(model):
         named = {entry.name: entry.weights for entry in entries()}
         names = [named[model.lower()]]
     else:
         names = _read_config(model).model.get('checkpoints')
-    return [name for name in names or [] if name]
+    return [name for name in names or [] if name] + given
+
+
+def _lacks_a_part(model: Any, names: str, changes: Mapping[str, Any]
+                  ) -> bool:
+    """Whether files, if they are here, leave a part of the model empty."""
+    paths = [weight_files.find_local(one)
+             for one in weight_files.expand(names)]
+    if None in paths:
+        return False  # to be fetched, or to be told that it is not there
+    from .checkpoints import merge_files
+    there = {
+        key.partition('.')[0] for key in merge_files(paths)[0]
+        # It lies in Q-Former's files.
+        if not key.startswith('backbone.ln_vision.')
+    }
+    if _is_name(model):
+        model = {entry.name: entry.config for entry in entries()}[
+            model.lower()]
+    wanted = {**_read_config(model).model, **changes}
+    return any(wanted.get(part) is not None and part not in there
+               for part in ('backbone', 'neck', 'projector'))
 
 
 def _is_name(model: Any) -> bool:

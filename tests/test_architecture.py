@@ -21,7 +21,7 @@ OWN = {
     'assets': ('errors', ),
     'images': ('errors', 'images'),
     'weights': ('errors', 'assets'),
-    'zoo': ('errors', 'assets', 'weights'),
+    'zoo': ('errors', 'assets', 'weights', 'checkpoints'),
     'registry': ('errors', ),
     'ops': ('errors', 'ops'),
     'generation': ('errors', 'generation', 'ops', 'prompts'),

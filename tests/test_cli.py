@@ -198,7 +198,8 @@ def test_large_images_end_a_batch_early(model, photos, monkeypatch):
 def test_options_reach_the_model_and_others_do_not(model, photos):
     run('caption', photos / 'a.jpg', '--prompt', 'Say it.', '--seed', 7,
         '--max-new-tokens', 9, '--sample', '--llm', 'there', '--weights',
-        'here', '--dtype', 'float32', '--quantization', 'int8')
+        'here', '--dtype', 'float32', '--quantization', 'int8',
+        '--checkpoint', 'own')
     assert model.calls == [{
         'batch_size': 8,
         'prompt': 'Say it.',
@@ -208,6 +209,7 @@ def test_options_reach_the_model_and_others_do_not(model, photos):
     }]
     assert model.opened[0][1] == {
         'device': None,
+        'pretrained': 'own',
         'llm': 'there',
         'weights': 'here',
         'dtype': 'float32',
@@ -215,6 +217,7 @@ def test_options_reach_the_model_and_others_do_not(model, photos):
     }
     run('caption', photos / 'a.jpg')
     assert model.calls[1] == {'batch_size': 8}
+    assert model.opened[1][1]['pretrained'] is True
 
 
 def test_options_may_stand_between_images(model, photos, capsys):

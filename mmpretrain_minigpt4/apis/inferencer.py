@@ -35,8 +35,9 @@ class MiniGPT4Inferencer:
         model: A name in the zoo, the path of a config file, a config or a
             built model.
         pretrained: Whether to load the weights that the metafile or the
-            config names, or the weights to load instead: the path or the
-            address of one file, or of several in braces.
+            config names; or the path or the address of a file, or of
+            several in braces, that hold the whole model or, over those
+            weights, a part of it.
         device: Where to put the model; None leaves it on the CPU.
         device_map: As of the toolbox.
         offload_folder: As of the toolbox.

@@ -120,6 +120,7 @@ def _open(args: argparse.Namespace, model: str, key: str) -> Any:
     inferencer = open_model(
         model,
         device=args.device,
+        pretrained=args.checkpoint or True,
         llm=args.llm,
         weights=args.weights,
         dtype=args.dtype,

@@ -166,6 +166,11 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
         metavar='DIR',
         help='folder of the other weights; nothing is fetched then')
     model.add_argument(
+        '--checkpoint',
+        metavar='FILE',
+        help="weights of your own, over the model's; may hold only what was "
+        'trained')
+    model.add_argument(
         '--device',
         metavar='NAME',
         help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')

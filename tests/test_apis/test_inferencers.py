@@ -155,6 +155,9 @@ def test_a_model_of_the_other_task_is_refused(models):
 def test_settings_of_a_built_model_are_refused(models):
     with pytest.raises(ConfigError, match='llm: the model is built already'):
         ImageCaptionInferencer(models['caption'], llm='folder')
+    # It is for the model, and not for the call.
+    with pytest.raises(ConfigError, match='quantization: the model is built'):
+        inference_model(models['caption'], 'unread.png', quantization='int8')
 
 
 def test_a_name_without_its_language_model_says_what_to_get():

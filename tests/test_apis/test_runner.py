@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from mmpretrain import get_model
 from PIL import Image
@@ -111,6 +112,26 @@ def test_a_file_in_several_parts_is_loaded_by_the_toolbox(
     assert report.ok and len(report.files) == 3
     assert all(torch.equal(other.state_dict()[key], state[key])
                for key in state)
+
+
+def test_a_file_of_a_part_goes_over_the_models_own_weights(
+        shrink, saved, tmp_path):
+    path, state = saved
+    config = Config.fromfile(config_path(NAMES['vqa']))
+    config.merge_from_dict(dict(model=shrink))
+    config.model.checkpoints = [str(path)]
+    trained = {k: v + 1 for k, v in state.items()
+               if k.startswith('projector.')}
+    write_safetensors(trained, tmp_path / 'trained.safetensors')
+    model = get_model(
+        config, pretrained=str(tmp_path / 'trained.safetensors'))
+    loaded = model.state_dict()
+    for key in state:
+        assert torch.equal(loaded[key], trained.get(key, state[key]))
+    # A whole one needs no other.
+    config.model.checkpoints = ['nowhere.pth']
+    model = get_model(config, pretrained=str(path))
+    assert list(model.load_report.files) == [str(path)]
 
 
 def test_the_toolbox_loads_our_models_strictly(shrink, saved, tmp_path):
