@@ -14,7 +14,8 @@ Legend: I and O input and output channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,18 @@ def joint_linear(layers: Sequence[nn.Module], x: torch.Tensor
         x.new_zeros(layer.out_features) if bias is None else bias
         for layer, bias in zip(layers, biases, strict=True)
     ]))
+
+
+@contextlib.contextmanager
+def apart(module: nn.Module) -> Iterator[None]:
+    """Within it joined layers are multiplied one by one, to compare."""
+    found = [layer for layer in module.modules()
+             if layer.__dict__.pop('_joined', False)]
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer.__dict__['_joined'] = True
 
 
 def _whole(layers: Sequence[nn.Module]) -> torch.Tensor | None:

@@ -58,6 +58,21 @@ def test_the_suite_for_gpus_can_be_tried_on_a_cpu(tmp_path):
     assert uneven['settings']['dtype'] == 'bfloat16'
 
 
+def test_parts_of_the_way_through_a_gpu_are_switched_off_one_by_one(
+        tmp_path):
+    out = tmp_path / 'results.jsonl'
+    assert main(['--dims', 'tiny', '--quick', '--suite', 'gpu', '--device',
+                 'cpu', '--only', 'cold', '--only', 'switches 1', '--only',
+                 'loader', '--out', str(out)]) == 0
+    first, *parts, loader = measured(out)
+    assert first['value'] > 0 and first['settings']['later_seconds'] > 0
+    assert [x['row'] for x in parts] == [
+        f'decode, batch 1, {part}'
+        for part in ('graphs', 'kernels', 'joined weights', 'lag')]
+    assert all(x['peers']['off']['ratio'] > 0 for x in [*parts, loader])
+    assert loader['settings']['captions'] == 6
+
+
 def test_suites_on_the_command_line_are_those_there_are():
     assert set(SUITES) == set(running.SUITES)
 

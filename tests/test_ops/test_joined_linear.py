@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmpretrain_minigpt4.ops import join, joint_linear, linears
+from mmpretrain_minigpt4.ops.joined_linear import apart
 
 NAMES = (('q', 'k', 'v'), )
 
@@ -40,6 +41,13 @@ def test_one_product_gives_what_three_give(parent):
                                strict=True):
         torch.testing.assert_close(found, expected)
     assert join(parent, NAMES) == 0  # once is enough
+
+
+def test_they_can_be_multiplied_apart_to_compare(parent):
+    join(parent, NAMES)
+    with apart(parent):
+        assert not is_joined(parent)
+    assert is_joined(parent)
 
 
 def test_nothing_is_held_twice(parent):

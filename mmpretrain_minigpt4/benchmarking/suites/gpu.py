@@ -8,11 +8,13 @@ them. On a CPU with small dims it tries the way and measures nothing of worth.
 
 from __future__ import annotations
 
+import functools
+
 from .. import jobs
 from ..bench import Bench, Case
 from ..records import Record
 from ..uneven import Uneven, draw_lengths
-from . import common, growth, memory
+from . import common, growth, memory, switches
 
 # Goals of the 7B model on one H100.
 IMAGES = {8: 22, 32: 62, 128: 120, 256: 145}
@@ -36,6 +38,7 @@ def cases(bench: Bench) -> list[Case]:
     batches = (1, 2) if few else (128, 32, 8, 256, 1)
     trained = (2, ) if few else (256, 64)
     found = [
+        Case('cold start', lambda: [switches.cold_start(bench, new)]),
         row('decode 1', common.decoding, 1, new,
             goals=goal(value=200, P1=3.0, P2=1.1)),
         row('first token', common.first_token, goals=goal(value=9.0)),
@@ -51,6 +54,8 @@ def cases(bench: Bench) -> list[Case]:
         for rows in trained
     ]
     found += [
+        Case('switches 1', lambda: switches.decoding(
+            bench, 1, new, rounds)),
         Case('uneven', lambda: [_uneven(bench, few, goal(P1=3.0))]),
         # 7 ms a step of 8 rows.
         row('beams', common.decoding, 2 if few else 8, new, num_beams=5,
@@ -66,6 +71,20 @@ def cases(bench: Bench) -> list[Case]:
         Case('memory of training', lambda: memory.training(
             bench, trained[0], 'gpu', goal(value=70e9 / 2**20), 'bfloat16')),
         Case('turns', lambda: [growth.turns(bench, 'gpu', 'bfloat16')]),
+        Case('switches, many rows', lambda: switches.decoding(
+            bench, 2 if few else 32, new, rounds)),
+        Case('loader', lambda: [switches.loading(
+            bench, *((2, 6) if few else (128, 384)), new - 1, rounds)]),
+    ]
+    many = 2 if few else 32
+    found += [
+        Case(f'{name}, {rows}', functools.partial(
+            switches.quantized, bench, name, rows, new, rounds, goals))
+        for name, rows, goals in (
+            ('fp8', 1, goal(value=340)), ('int4', 1, goal(value=450)),
+            ('int8', 1, goal(value=340)), ('fp8', many, {}),
+            ('int8-dynamic', 1, {}))
+        if cuda or name != 'fp8'
     ]
     return found
 
