@@ -28,6 +28,8 @@ from .stopping import StopSignals, exit_code
 LOST_PEER = ('Connection closed by peer', 'Connection reset by peer',
              'Broken pipe', 'NCCL communicator was aborted',
              'remote process exited')
+WAITED = ('Timed out waiting', 'collective operation timeout',
+          'Timeout at NCCL')
 
 
 @LOOPS.register_module()
@@ -259,4 +261,10 @@ def clear_errors(runner: Runner) -> Iterator[None]:
                 f'Process {get_rank()} lost another process of the run, '
                 'whose own message is the first error in this log. The run '
                 f'ended {where}.') from error
+        if get_world_size() > 1 and any(x in text for x in WAITED):
+            raise TrainingError(
+                f'Process {get_rank()} waited for another process of the run '
+                'until its time was up (env_cfg.dist_cfg.timeout, in '
+                'seconds): one of them hangs, or the network is gone. The '
+                f'run ended {where}.') from error
         raise

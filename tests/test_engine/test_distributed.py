@@ -3,18 +3,22 @@
 """Two real processes, on CPUs, as torchrun starts them."""
 
 import json
+import os
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
+from asked import Counting
 from asked import build as build_test
-from forking import needs_forks, together
+from forking import needs_forks, results, together
 from tiny_run import Numbers, TinyModel, build
 from two_processes import work
 
 from mmpretrain_minigpt4.engine import distributed, train_loop
 from mmpretrain_minigpt4.engine.snapshot import newest_whole
-from mmpretrain_minigpt4.errors import ConfigError
+from mmpretrain_minigpt4.errors import ConfigError, TrainingError
 
 
 @pytest.fixture(scope='module')
@@ -90,6 +94,58 @@ def test_a_process_that_dies_ends_the_others_with_one_line(two):
     assert first.said.splitlines()[-1].startswith(
         'process 0: error: Process 0 lost another process of the run')
     assert 'Traceback' not in first.said
+
+
+def test_a_wait_in_vain_ends_with_one_line(monkeypatch):
+    monkeypatch.setattr(train_loop, 'get_world_size', lambda: 2)
+    with pytest.raises(TrainingError, match='waited for another process'):
+        with train_loop.clear_errors(SimpleNamespace(iter=3)):
+            raise RuntimeError('unbound_buffer.cc:78] Timed out waiting '
+                               '1000ms for recv operation to complete')
+
+
+@needs_forks
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_others_when_their_time_is_up(
+        tmp_path):
+
+    def work(rank):
+        build(tmp_path / 'run', launcher='pytorch',
+              actions={3: lambda: rank and time.sleep(20)},
+              env_cfg=dict(dist_cfg=dict(backend='gloo', timeout=3))).train()
+
+    first, second = together(work, tmp_path)
+    assert first.code == second.code == 4
+    assert 'waited for another process' in first.said.splitlines()[-1]
+    assert 'lost another process' in second.said.splitlines()[-1]
+
+
+@needs_forks
+def test_two_processes_go_on_where_two_were_killed(two, tmp_path):
+    folder, _, _ = two
+
+    class Killed(Counting):
+        """Ends without a word at its third batch."""
+
+        def forward(self, *args, **kwargs):
+            if len(self.asked) >= 4:
+                os.kill(os.getpid(), 9)
+            return super().forward(*args, **kwargs)
+
+    def ask(rank, model=None):
+        runner = build_test(tmp_path / 'cut', size=11, model=model,
+                            launcher='pytorch', batch_size=2)
+        return runner.test(), runner.model.module.asked
+
+    killed = together(lambda rank: ask(rank, Killed()), tmp_path)
+    assert [x.code for x in killed] == [-9, -9]
+    (first, asked), (second, others) = results(together(ask, tmp_path))
+    # Each had answered four of its own.
+    assert sorted(asked + others) == [8, 9, 10]
+    assert first == second
+    lines = (tmp_path / 'cut' / 'answers.jsonl').read_text().splitlines()
+    assert lines[1:] == (folder / 'asked' / 'answers.jsonl').read_text(
+        ).splitlines()[1:]
 
 
 def test_a_model_that_is_not_shared_is_refused(monkeypatch):
