@@ -46,8 +46,8 @@ class MiniGPT4Inferencer:
             fetched.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``, for all
             parts; None keeps the config's.
-        quantization: ``none``, ``int8``, ``int8-dynamic`` or ``int4``, for
-            the language model; None keeps the config's.
+        quantization: ``none``, ``int8``, ``int8-dynamic``, ``fp8`` or
+            ``int4``, for the language model; None keeps the config's.
         **kwargs: Other settings of the model's config.
 
     Raises:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 DTYPES = ('auto', 'float32', 'bfloat16', 'float16')
 # Those of models/quantization.py, without importing torch for --help.
-QUANTIZATIONS = ('none', 'int8', 'int8-dynamic', 'int4')
+QUANTIZATIONS = ('none', 'int8', 'int8-dynamic', 'fp8', 'int4')
 
 
 def add_precision(parser: argparse._ActionsContainer) -> None:

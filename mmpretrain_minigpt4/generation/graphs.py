@@ -97,6 +97,8 @@ def capture(function: Callable[[], torch.Tensor], pool
             function()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, stream=stream):
+    # Other threads, such as a loader's that pins memory, may go on.
+    with torch.cuda.graph(graph, pool=pool, stream=stream,
+                          capture_error_mode='thread_local'):
         out = function()
     return graph.replay, out

@@ -87,14 +87,16 @@ class StaticStep:
         if width > 1:
             mask = _descend(bias[:rows, :, :seen], own.parents[:rows],
                             entries, runs)
-        entries = entries.where(runs.unsqueeze(1), -1)
+        idle = ~runs
+        entries = entries.masked_fill(idle.unsqueeze(1), -1)
         # A row may be stepped on beyond its limit, to no effect.
         at = positions.clamp(max=self.num_positions - 1)
         turns = tuple(
             table[at].unsqueeze(1).expand(-1, width, -1).contiguous()
             for table in (self.cos, self.sin))  # float[R, w, D] each
         hidden = self._layers(own.tokens[:rows], turns, cache, entries,
-                              (lengths + width).where(runs, 0), mask, seen)
+                              (lengths + width).masked_fill(idle, 0), mask,
+                              seen)
         lengths += runs * width
         positions += runs
         return self.model.lm_head(hidden)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..ops import PackedLinear
+from .fp8_layers import check_fp8, fp8
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ METHODS = {
     'int8': Method('torchao', 8, 40),
     # One float32 scale for each row.
     'int8-dynamic': Method('bitsandbytes', 8, 32),
+    # One float32 scale for each row; activations likewise.
+    'fp8': Method('torchao', 8, 32),
     # One float32 scale for each 64 weights.
     'int4': Method('bitsandbytes', 4.5),
 }
@@ -62,11 +65,12 @@ def check(quantization: str | None) -> str:
     """Normalise a name, and ask for its library before weights are read.
 
     Args:
-        quantization: ``none`` (or None), ``int8``, ``int8-dynamic`` or
-            ``int4``.
+        quantization: ``none`` (or None), ``int8``, ``int8-dynamic``,
+            ``fp8`` or ``int4``.
 
     Raises:
-        ConfigError: If there is no such method, or its library is missing.
+        ConfigError: If there is no such method, or its library or the GPU
+            that it needs is missing.
     """
     quantization = quantization or 'none'
     if quantization not in QUANTIZATIONS:
@@ -74,6 +78,8 @@ def check(quantization: str | None) -> str:
                           f'known: {", ".join(QUANTIZATIONS)}.')
     if quantization == 'none':
         return quantization
+    if quantization == 'fp8':
+        check_fp8()
     wanted, module = _LIBRARIES[METHODS[quantization].library]
     try:
         with _quietly():
@@ -249,6 +255,7 @@ def _int4(linear: nn.Linear, name: str) -> nn.Linear:
 _MAKERS: dict[str, Callable[[nn.Linear, str], nn.Linear]] = {
     'int8': _int8,
     'int8-dynamic': _int8_dynamic,
+    'fp8': fp8,
     'int4': _int4,
 }
 

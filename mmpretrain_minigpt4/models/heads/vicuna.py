@@ -64,8 +64,9 @@ class VicunaHead(Answering, BaseModule):
             :class:`~mmpretrain_minigpt4.generation.EngineSettings`.
         tokenizer: Folder of a tokenizer other than the model's own.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU) or a type.
-        quantization: ``none``, ``int8``, ``int8-dynamic`` or ``int4``: of the
-            frozen language model's weights, see docs/precision.md.
+        quantization: ``none``, ``int8``, ``int8-dynamic``, ``fp8`` or
+            ``int4``: of the frozen language model's weights, see
+            docs/precision.md.
         in_channels: Width of the visual tokens, where it is known, to be
             compared before weights are read.
         init_cfg: As of every module of the toolbox.
