@@ -86,8 +86,8 @@ class MultipleChoice(AnswerMetric):
 
     def summary(self, details: list[dict]) -> dict[str, float]:
         """Average over questions."""
-        scores = dict(
-            unclear=percent(d['extracted'] is None for d in details))
+        scores = {}
+        unclear = percent(d['extracted'] is None for d in details)
         if any('rotation' in d for d in details):
             rounds = by_group(details, 'question_id').values()
             for turns in rounds:
@@ -108,6 +108,7 @@ class MultipleChoice(AnswerMetric):
             scores['circular'] = percent(d['right'] for d in details)
         else:
             scores['accuracy'] = percent(d['right'] for d in details)
+        scores['unclear'] = unclear
         for key in self.groups:
             for name, some in by_group(details, key).items():
                 scores[f'{key}_{name}'] = percent(d['right'] for d in some)

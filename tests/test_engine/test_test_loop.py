@@ -170,7 +170,9 @@ def test_the_summary_says_what_was_asked_how(tmp_path):
     build(tmp_path, model=Counting(max_new_tokens=5)).test()
     summary = json.loads((tmp_path / 'answers.json').read_text())
     assert summary['metrics'] == SCORES
-    assert summary['prompt'] == 'Add.' and summary['seed'] == 3
+    assert summary['question_template'] == '{question}'
+    # Every sample is a question: nothing was asked by the default prompt.
+    assert summary['prompt'] is None and summary['seed'] == 3
     assert summary['decoding']['max_new_tokens'] == 5
     assert summary['versions']['torch'] == torch.__version__
     assert summary['answered_in_this_call'] == 10

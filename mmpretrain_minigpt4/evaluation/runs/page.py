@@ -8,6 +8,8 @@ Nothing in the page is loaded from anywhere, and its policy forbids it.
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881;
   --right: #1a7f37; --wrong: #cf222e; --unread: #9a6700; }
+@media (prefers-color-scheme: dark) {
+  :root { --right: #3fb950; --wrong: #f85149; --unread: #d29922; } }
 * { box-sizing: border-box; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; padding: 16px;
   max-width: 1200px; }
@@ -18,7 +20,9 @@ td, th { text-align: left; vertical-align: top; padding: 2px 12px 2px 0;
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 td, p, li { overflow-wrap: anywhere; }
 .top { display: flex; gap: 8px 40px; align-items: flex-start; }
-.top table { flex: 1 1 60%; } .top table:first-child { flex: 0 0 auto; }
+.top > div { flex: 1 1 60%; min-width: 0; }
+.top > table { flex: 0 0 auto; } .top div table { width: 100%; }
+.top summary { cursor: pointer; }
 .top td:first-child { white-space: nowrap; }
 @media (max-width: 800px) { .top { flex-wrap: wrap; } }
 nav { position: sticky; top: 0; padding: 8px 0; z-index: 1;
@@ -39,6 +43,7 @@ details.group > summary { font-size: 17px; cursor: pointer; }
 .card div { min-width: 0; }
 .card p { margin: 0 0 4px; white-space: pre-wrap; }
 .card small { opacity: .7; }
+.card .answer { border-left: 3px solid var(--line); padding-left: 6px; }
 .mark { font-weight: 700; }
 .right .mark { color: var(--right); } .wrong .mark { color: var(--wrong); }
 .unread .mark { color: var(--unread); }

@@ -18,6 +18,7 @@ from .page import PAGE, SCRIPT, STYLE
 from .scoring import verdict_of
 
 SIDE = 160  # pixels of the longer side of a thumbnail
+BRIEF = 60  # characters of an answer that is set in bold letters
 SHOWN = 600  # samples; more make the page slow
 CATEGORIES = ('kind', 'category', 'task', 'subject', 'question_type',
               'answer_type', 'relation', 'capability', 'domain')
@@ -28,6 +29,9 @@ MARKS = dict(right='right', wrong='wrong', unread='not understood',
              open='not judged')
 # Too long for the table at the top.
 LONG = ('failures', 'not_extracted', 'metrics')
+# What one needs to judge the scores; the rest, to repeat them, is folded.
+MAIN = ('samples', 'prompt', 'question_template', 'decoding', 'extraction',
+        'published', 'precision', 'images_per_second')
 
 
 def write_report(path: str | Path, summary: Mapping[str, Any],
@@ -130,7 +134,9 @@ def _card(record: Mapping, verdict: Mapping, mark: str, image: str) -> str:
     for number, choice in enumerate(record.get('choices') or ()):
         lines.append(f'<p>{chr(ord("A") + number)}. {_text(choice)}</p>')
     answer = next((record[k] for k in ANSWERS if k in record), '')
-    lines.append(f'<p><b>{_text(answer)}</b></p>')
+    # Whole paragraphs of bold letters are hard to read.
+    tag = 'b' if len(str(answer)) <= BRIEF else 'span'
+    lines.append(f'<p class="answer"><{tag}>{_text(answer)}</{tag}></p>')
     if verdict.get('extracted') not in (None, answer):
         lines.append(f'<p>read as: {_text(verdict["extracted"])}</p>')
     target = next((record[k] for k in TARGETS if record.get(k)
@@ -184,16 +190,19 @@ def _table(title: str, values: Mapping[str, Any]) -> str:
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
-    rows = []
+    main, rest = [], []
     for key, value in summary.items():
         if key in LONG or value is None or value == {}:
             continue
         if isinstance(value, Mapping):
             value = ', '.join(f'{k} {_number(v)}' for k, v in value.items()
                               if v is not None)
-        rows.append(f'<tr><td>{_text(key)}</td><td>{_text(_number(value))}'
-                    '</td></tr>')
-    return f'<table><tr><th>run</th><th></th></tr>{"".join(rows)}</table>'
+        (main if key in MAIN else rest).append(
+            f'<tr><td>{_text(key)}</td><td>{_text(_number(value))}</td></tr>')
+    return (
+        f'<div><table><tr><th>run</th><th></th></tr>{"".join(main)}</table>\n'
+        '<details><summary>weights, versions, times</summary>'
+        f'<table>{"".join(rest)}</table></details></div>')
 
 
 def _failures(failures: Sequence[Mapping]) -> str:

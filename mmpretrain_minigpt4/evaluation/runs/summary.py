@@ -54,6 +54,8 @@ def make_summary(*,
     unread = [detail for detail in found.values()
               if 'extracted' in detail and detail['extracted'] is None]
     reads = any('extracted' in detail for detail in found.values())
+    # An instruction that no sample was given would mislead.
+    asked = {bool(x.get('question')) for x in records}
     return dict(
         benchmark=title,
         config=config,
@@ -63,8 +65,9 @@ def make_summary(*,
             failed=len(failed),
             of=total,
             not_extracted=len(unread) if reads else None),
-        prompt=settings.get('prompt'),
-        question_template=settings.get('question_template'),
+        prompt=settings.get('prompt') if False in asked else None,
+        question_template=settings.get('question_template')
+        if True in asked else None,
         template=settings.get('template'),
         decoding=settings.get('decoding'),
         extraction=notes.get('Extraction'),
