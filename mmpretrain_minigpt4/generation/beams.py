@@ -12,6 +12,7 @@ Legend: w beams, K candidates, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +20,7 @@ import torch
 from .options import GenerationOptions
 from .sampling import narrow, penalize
 from .stopping import StopMatcher
+from .transfer import Arrival, on_device
 
 # What transformers adds to the score of what must not be taken.
 LOW = -1e9
@@ -70,7 +72,16 @@ class BeamSearch:
         Args:
             logits: float[w, V]; float[1, V] in the first step.
         """
-        candidates = self._candidates(logits.float())
+        self._take(self._candidates(logits.float()))
+
+    @property
+    def plain(self) -> bool:
+        """Whether candidates are the likeliest continuations as they are."""
+        options = self.options
+        return not (options.do_sample or options.no_repeat_ngram_size
+                    or options.repetition_penalty != 1)
+
+    def _take(self, candidates: list[Beam]) -> None:
         length = len(self.beams[0].tokens) + 1
         going, ended = [], []
         for rank, beam in enumerate(candidates):
@@ -112,7 +123,7 @@ class BeamSearch:
     def _candidates(self, logits: torch.Tensor) -> list[Beam]:
         scores = logits.log_softmax(-1)
         options = self.options
-        if options.repetition_penalty != 1 or options.no_repeat_ngram_size:
+        if not self.plain:
             scores = torch.stack([
                 penalize(row, beam.tokens, options)
                 for row, beam in zip(scores, self.beams, strict=False)
@@ -139,9 +150,38 @@ class BeamSearch:
         if options.do_sample:
             values, places = values.sort(descending=True, stable=True)
             indices = indices[places]
+        return self._continue(values.tolist(), indices.tolist(), vocab)
+
+    def _continue(self, values: list[float], indices: list[int],
+                  vocab: int) -> list[Beam]:
         return [
             Beam(score, self.beams[index // vocab].tokens + [index % vocab],
                  index // vocab)
-            for score, index in zip(values.tolist(), indices.tolist(),
-                                    strict=True)
+            for score, index in zip(values, indices, strict=True)
         ]
+
+
+def advance_all(searches: Sequence[BeamSearch], logits: torch.Tensor
+                ) -> None:
+    """Take one step of many rows, and wait for the device only once.
+
+    Args:
+        searches: Of n rows.
+        logits: float[n, w, V]; float[n, 1, V] in the first step.
+    """
+    numbers = {search.num_candidates for search in searches}
+    if len(numbers) > 1 or not all(search.plain for search in searches):
+        for search, of_row in zip(searches, logits, strict=True):
+            search.advance(of_row)
+        return
+    width, vocab = logits.shape[1:]
+    starts = on_device(
+        [[beam.score for beam in search.beams[:width]]
+         for search in searches], logits.device)
+    scores = logits.float().log_softmax(-1) + starts.unsqueeze(2)
+    # float[n, w, V] -> float[n, w * V] -> float[n, K]
+    best = scores.flatten(1).topk(min(*numbers, width * vocab))
+    for search, values, indices in zip(
+            searches, *Arrival(best.values, best.indices).lists(),
+            strict=True):
+        search._take(search._continue(values, indices, vocab))

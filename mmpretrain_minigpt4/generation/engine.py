@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import GenerationError, PromptError
-from .beams import BeamSearch
+from .beams import BeamSearch, advance_all
 from .keeping import new_decoder
 from .options import GenerationOptions
 from .prompt import Prompt
@@ -199,8 +199,8 @@ class Engine:
         active = [self._rows[i] for i in rows]
         events: list[Event] = []
         if self.num_beams > 1:
-            for row, scores in zip(active, logits, strict=True):
-                row.beams.advance(scores)
+            advance_all([row.beams for row in active], logits)
+            for row in active:
                 row.done = row.beams.done
         else:
             self._choose(active, logits[:, 0], rows.start)
