@@ -27,18 +27,21 @@ class Graphs:
         idle: Within it a call of the function changes nothing; warming up
             and recording are done there.
         on: Whether to record at all.
+        what: Is done by it, for a warning.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor],
                  idle: Callable[[], AbstractContextManager],
-                 on: bool = True) -> None:
+                 on: bool = True,
+                 what: str = 'Decoding') -> None:
         self.function, self.idle, self.on = function, idle, on
+        self.what = what
         # How many recordings were made, and how long that took.
         self.number, self.seconds = 0, 0.0
         self._known: dict[Hashable, tuple[Callable, torch.Tensor]] = {}
         self._pool = None
 
-    def __call__(self, *shapes: int) -> torch.Tensor:
+    def __call__(self, *shapes: Hashable) -> torch.Tensor:
         """What the function gives; the next call may overwrite it."""
         if self.on and shapes not in self._known:
             self._record(shapes)
@@ -52,7 +55,7 @@ class Graphs:
         """Drop the recordings, before what they read is moved."""
         self._known.clear()
 
-    def _record(self, shapes: tuple[int, ...]) -> None:
+    def _record(self, shapes: tuple) -> None:
         started = time.perf_counter()
         if self._pool is None:
             self._pool = new_pool()
@@ -64,9 +67,9 @@ class Graphs:
             self.on = False
             self.forget()
             logging.getLogger(__name__).warning(
-                'Decoding goes on without CUDA graphs, which could not be '
-                'recorded: %s. Leave them out by engine=dict(graphs=False).',
-                ' '.join(str(error).split())[:300] or repr(error))
+                '%s goes on without CUDA graphs, which could not be recorded: '
+                '%s. Leave them out by model.head.engine.graphs=False.',
+                self.what, ' '.join(str(error).split())[:300] or repr(error))
             return
         self.number += 1
         self.seconds += time.perf_counter() - started

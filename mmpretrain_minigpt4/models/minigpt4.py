@@ -22,6 +22,7 @@ from ..registry import MODELS, checks_settings
 from . import lora as lora_
 from .ahead import see
 from .dtypes import compute_dtype, convert
+from .recorded import RecordedEye
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
 
@@ -142,6 +143,7 @@ class MiniGPT4(BaseModel):
             lora_.add_lora(self.head.llm, **lora)
         self.features = index
         self._settled: torch.device | None = None
+        self._eye = RecordedEye()
         self.load_report = None
         if checkpoints:
             self._load(checkpoints, from_scratch)
@@ -310,6 +312,11 @@ class MiniGPT4(BaseModel):
         return self.projector(feats[-1].to(first))
 
     def _see(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self._eye.records(self, images):
+            return (self._eye(self, images), )
+        return self._look(images)
+
+    def _look(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         # A frozen part computes no gradient, unless something before it is
         # trained.
         frozen = 'backbone' in self.freeze

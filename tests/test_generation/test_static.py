@@ -160,7 +160,7 @@ def test_what_cannot_be_recorded_goes_without(
     assert found == answer_all(llm, asked)
     said, = (x.getMessage() for x in caplog.records)
     assert 'operation not permitted when capturing' in said
-    assert 'graphs=False' in said
+    assert 'engine.graphs=False' in said
 
 
 def test_recordings_are_kept_for_the_next_call(prompts, recorded):
