@@ -114,15 +114,21 @@ def set_lora_mode(llm: nn.Module, mode: bool) -> None:
 
 @contextmanager
 def keeping_lora_type(llm: nn.Module) -> Iterator[None]:
-    """Let a language model be cast, but not what is trained in it."""
-    before = {
-        name: parameter.data
-        for name, parameter in lora_parameters(llm).items()
-    }
-    yield
-    for name, parameter in lora_parameters(llm).items():
-        old = before[name]
-        parameter.data = old.to(parameter.device)
+    """Let a language model be cast, but not what is trained in it.
+
+    That is out of sight meanwhile: a parameter that is cast there and back
+    loses the hooks by which several processes share its gradient.
+    """
+    places = [(module._parameters, key, parameter)
+              for name, module in llm.named_modules() if MARK in f'.{name}'
+              for key, parameter in module._parameters.items()]
+    for parameters, key, _ in places:
+        parameters[key] = None
+    try:
+        yield
+    finally:
+        for parameters, key, parameter in places:
+            parameters[key] = parameter
 
 
 def check_loaded(llm: nn.Module, sources: Sequence[str], prefix: str) -> bool:
