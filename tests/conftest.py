@@ -21,6 +21,7 @@ if not torch.cuda.is_available() and 'TRITON_INTERPRET' not in os.environ:
         pass
     del os.environ['TRITON_INTERPRET']
 
+import gc  # noqa: E402
 import logging  # noqa: E402
 
 import pytest  # noqa: E402
@@ -45,6 +46,17 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(slow)
         if 'gpu' in item.keywords and not _has_gpu():
             item.add_marker(gpu)
+
+
+def pytest_collection_finish(session):
+    # Data sets of the toolbox collect garbage when they are built, a third of
+    # a second each while all libraries are looked through: set those aside.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session):
+    gc.unfreeze()
 
 
 def _has_gpu() -> bool:

@@ -23,6 +23,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmpretrain_minigpt4.models.quantization import QUANTIZATIONS, quantize
+from mmpretrain_minigpt4.ops import prepack
 
 ROWS = (1, 8, 128)
 
@@ -49,6 +50,7 @@ def main() -> None:
             model = nn.Sequential(nn.Linear(inputs, outputs, bias=False))
             layers[dtype, name] = quantize(
                 model.requires_grad_(False), name).to(dtype)
+            prepack(layers[dtype, name])  # as models do it
     times: dict = {}
     with torch.no_grad():
         for _ in range(args.repeats):

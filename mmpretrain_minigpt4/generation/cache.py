@@ -70,36 +70,20 @@ class KVCache:
             setattr(self, name, grown)
         return True
 
-    def write(self, layer: int, rows: slice, at: torch.Tensor | int,
-              keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Put new entries of one layer into their places.
+    def layers(self, rows: slice, stop: int
+               ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each layer, to be read and written.
 
         Args:
-            layer: Which layer.
             rows: B neighbouring slots.
-            at: int[B, T], the entry that each goes to; or the first entry,
-                where all rows have the same ones.
-            keys: float[B, T, H, D].
-            values: float[B, T, H, D].
-        """
-        if isinstance(at, int):
-            span = slice(at, at + keys.shape[1])
-            # float[B, T, H, D] -> float[B, H, T, D]
-            self.keys[layer, rows, :, span] = keys.transpose(1, 2)
-            self.values[layer, rows, :, span] = values.transpose(1, 2)
-            return
-        index = torch.arange(
-            rows.start, rows.stop, device=at.device).unsqueeze(1)  # int[B, 1]
-        # Indices around a slice bring their own axes to the front, so that
-        # what is assigned is float[B, T, H, D].
-        self.keys[layer][index, :, at] = keys
-        self.values[layer][index, :, at] = values
+            stop: How many entries.
 
-    def read(self, layer: int, rows: slice, stop: int
-             ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Views of the first entries of rows, float[B, H, stop, D] each."""
-        return (self.keys[layer, rows, :, :stop],
-                self.values[layer, rows, :, :stop])
+        Returns:
+            list: Views, float[B, H, stop, D] each.
+        """
+        return list(zip(self.keys[:, rows, :, :stop].unbind(0),
+                        self.values[:, rows, :, :stop].unbind(0),
+                        strict=True))
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first entries of a slot to another, in all layers."""
@@ -117,3 +101,23 @@ class KVCache:
         for block, part in zip((self.keys, self.values), entries,
                                strict=True):
             block[:, slot, :, :length] = part
+
+
+def write(block: torch.Tensor, at: torch.Tensor | int, new: torch.Tensor
+          ) -> None:
+    """Put new entries into their places.
+
+    Args:
+        block: float[B, H, N, D], of :meth:`KVCache.layers`.
+        at: int[B, T], the entry that each goes to; or the first entry,
+            where all rows have the same ones.
+        new: float[B, T, H, D].
+    """
+    if isinstance(at, int):
+        # float[B, T, H, D] -> float[B, H, T, D]
+        block.narrow(2, at, new.shape[1]).copy_(new.transpose(1, 2))
+        return
+    index = torch.arange(len(block), device=at.device).unsqueeze(1)
+    # int[B, 1]; indices around a slice bring their own axes to the front, so
+    # that what is assigned is float[B, T, H, D].
+    block[index, :, at] = new

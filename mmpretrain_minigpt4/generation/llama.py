@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..ops import attention, linear_add, linears
-from .cache import KVCache
+from ..ops import attention, linear_add, linears, one_product
+from .cache import KVCache, write
 from .transfer import send
 
 # Models of these classes are built alike.
@@ -36,7 +36,7 @@ class Placement(NamedTuple):
     """Where new tokens stand and what they see.
 
     ``rows`` are B neighbouring slots; ``entries`` as of
-    :meth:`KVCache.write`; ``positions`` int[B, T]; ``stop`` is N; ``bias``
+    :func:`~.cache.write`; ``positions`` int[B, T]; ``stop`` is N; ``bias``
     is float[B, 1, T, N], minus infinity where a token may not look, or None
     where it sees everything; ``causal`` says that each new token sees itself
     and the new tokens before it, and that there is nothing older.
@@ -116,10 +116,13 @@ class Llama:
             float[B, T, E], what the head is to read.
         """
 
+        held = cache.layers(place.rows, place.stop)
+
         def attend(index: int, q: torch.Tensor, k: torch.Tensor,
                    v: torch.Tensor) -> torch.Tensor:
-            cache.write(index, place.rows, place.entries, k, v)
-            keys, values = cache.read(index, place.rows, place.stop)
+            keys, values = held[index]
+            write(keys, place.entries, k)
+            write(values, place.entries, v)
             mixed = attention(
                 q.transpose(1, 2), keys, values, place.bias, place.causal)
             return mixed.transpose(1, 2)  # float[B, T, H, D]
@@ -175,15 +178,31 @@ class Llama:
         for index, layer in enumerate(self.layers):
             mixer, mlp = layer.self_attn, layer.mlp
             h = _rms_norm(x, layer.input_layernorm)
-            # float[..., H * D] -> float[..., H, D]
-            q, k, v = (x.unflatten(-1, (-1, self.head_dims)) for x in linears(
-                (mixer.q_proj, mixer.k_proj, mixer.v_proj), h))
-            h = attend(index, _rotate(q, cos, sin), _rotate(k, cos, sin), v)
+            q, k, v = self._mixed(mixer, h, cos, sin)
+            h = attend(index, q, k, v)
             x = linear_add(mixer.o_proj, h.flatten(-2), x)
             h = _rms_norm(x, layer.post_attention_layernorm)
             gate, up = linears((mlp.gate_proj, mlp.up_proj), h)
             x = linear_add(mlp.down_proj, F.silu(gate) * up, x)
         return _rms_norm(x, self.norm)
+
+    def _mixed(self, mixer: torch.nn.Module, h: torch.Tensor,
+               cos: torch.Tensor, sin: torch.Tensor
+               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries and keys, turned, and values: float[..., heads, D] each."""
+        layers = (mixer.q_proj, mixer.k_proj, mixer.v_proj)
+        whole = one_product(layers, h)
+        if whole is None:
+            # float[..., H * D] -> float[..., H, D]
+            q, k, v = (layer(h).unflatten(-1, (-1, self.head_dims))
+                       for layer in layers)
+            return _rotate(q, cos, sin), _rotate(k, cos, sin), v
+        # float[..., (H + 2 K) * D] -> float[..., H + 2 K, D]
+        qk, v = whole.unflatten(-1, (-1, self.head_dims)).tensor_split(
+            (self.num_heads + self.num_kv_heads, ), dim=-2)
+        q, k = _rotate(qk, cos, sin).tensor_split(
+            (self.num_heads, ), dim=-2)
+        return q, k, v
 
     def _turns(self, positions: torch.Tensor
                ) -> tuple[torch.Tensor, torch.Tensor]:

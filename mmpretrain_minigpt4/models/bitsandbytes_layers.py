@@ -15,10 +15,13 @@ import bitsandbytes as bnb
 import torch
 from torch import Tensor, nn
 
+from ..ops import PackableInt8
+
 # Weights that share a scale in 4 bits.
 BLOCK = 64
 # Activations above this are multiplied in 16 bits: LLM.int8(), section 3.2.
 OUTLIER = 6.0
+LEVELS = 127  # of int8, on either side of zero
 
 
 class _NoCastNotice(logging.Filter):
@@ -95,11 +98,59 @@ def nf4(linear: nn.Linear) -> NF4Linear:
     return _with_bias(layer, linear)
 
 
-def dynamic_int8(linear: nn.Linear) -> bnb.nn.Linear8bitLt:
+class DynamicInt8Linear(PackableInt8, bnb.nn.Linear8bitLt):
+    """LLM.int8(), which CPUs do faster once the weight is packed.
+
+    bitsandbytes multiplies in 8 bits on GPUs; on CPUs it goes by way of
+    floats.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(
+            in_features, out_features, bias=False, has_fp16_weights=False,
+            threshold=OUTLIER, device='meta')
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[..., I] to float[..., O]."""
+        if self.packed is None:
+            return super().forward(x)
+        out = self.packed_product(x)
+        return out if self.bias is None else out + self.bias.to(out.dtype)
+
+    def take_int8(self) -> tuple[Tensor, Tensor]:
+        """Give away the weight, int8[O, I], and its scales, float[O]."""
+        weight, largest = self.weight.data, self.weight.SCB
+        if largest is None:  # a forward pass has moved it
+            largest = self.state.SCB
+        self._hold(weight.new_empty(0), None)
+        return weight, largest / LEVELS
+
+    def put_int8(self, weight: Tensor, scale: Tensor) -> None:
+        """Take both back."""
+        self._hold(weight, scale * LEVELS)
+
+    def _hold(self, weight: Tensor, largest: Tensor | None) -> None:
+        self.weight.data = weight
+        self.weight.CB = None if largest is None else weight
+        self.weight.SCB = largest
+        self.state.CB = self.state.SCB = None
+
+    def _apply(self, fn, recurse: bool = True):
+        self.unpack_int8()
+        return super()._apply(fn, recurse)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        self.unpack_int8()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self.unpack_int8()
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+def dynamic_int8(linear: nn.Linear) -> DynamicInt8Linear:
     """Quantise a float32 layer to LLM.int8(), on its own device."""
-    layer = bnb.nn.Linear8bitLt(
-        linear.in_features, linear.out_features, bias=False,
-        has_fp16_weights=False, threshold=OUTLIER, device='meta')
+    layer = DynamicInt8Linear(linear.in_features, linear.out_features)
     weight = bnb.nn.Int8Params(
         linear.weight.detach(), requires_grad=False, has_fp16_weights=False)
     layer.weight = weight._quantize(linear.weight.device)

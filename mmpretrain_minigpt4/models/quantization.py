@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..ops import PackedLinear
+from ..ops import PackableInt8, PackedLinear
 from .fp8_layers import check_fp8, fp8
 
 
@@ -170,6 +170,9 @@ def plain_tensors(module: nn.Module) -> Iterator[Tensor]:
             yield from _inner(tensor)
         if isinstance(layer, PackedLinear):
             yield layer.weight.detach()  # its bytes are as many when packed
+            continue
+        if isinstance(layer, PackableInt8) and layer.packed is not None:
+            yield from layer.int8_parts()
             continue
         state = getattr(getattr(layer, 'weight', None), 'quant_state', None)
         if state is not None:

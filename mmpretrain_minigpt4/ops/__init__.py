@@ -4,6 +4,7 @@
 
 from .attention import attention
 from .joined_linear import join, joint_linear
+from .packed_int8 import PackableInt8
 from .packed_linear import (
     PackedLinear,
     can_prepack,
@@ -11,11 +12,13 @@ from .packed_linear import (
     linear_add,
     linear_gelu,
     linears,
+    one_product,
     prepack,
     unpack,
 )
 
 __all__ = [
-    'PackedLinear', 'attention', 'can_prepack', 'join', 'joint_linear',
-    'linear', 'linear_add', 'linear_gelu', 'linears', 'prepack', 'unpack'
+    'PackableInt8', 'PackedLinear', 'attention', 'can_prepack', 'join',
+    'joint_linear', 'linear', 'linear_add', 'linear_gelu', 'linears',
+    'one_product', 'prepack', 'unpack'
 ]

@@ -65,14 +65,25 @@ def joint_linear(layers: Sequence[nn.Module], x: torch.Tensor
     whole = _whole(layers)
     if whole is None:
         return None
+    return F.linear(x, whole, joint_bias(layers, x))
+
+
+def joint_bias(layers: Sequence[nn.Module], x: torch.Tensor
+               ) -> torch.Tensor | None:
+    """The biases of layers behind each other, float[sum of O], if any.
+
+    Args:
+        layers: Of any kind.
+        x: Has the type and device of a bias that is not there.
+    """
     biases = [layer.bias for layer in layers]
     if all(bias is None for bias in biases):
-        return F.linear(x, whole)
+        return None
     # An absent bias is one of zeros.
-    return F.linear(x, whole, torch.cat([
+    return torch.cat([
         x.new_zeros(layer.out_features) if bias is None else bias
         for layer, bias in zip(layers, biases, strict=True)
-    ]))
+    ])
 
 
 @contextlib.contextmanager

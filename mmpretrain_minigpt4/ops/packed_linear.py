@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .joined_linear import count_owners, joint_linear
+from .joined_linear import count_owners, joint_bias, joint_linear
+from .packed_int8 import PackableInt8, can_pack_int8, pack_int8
 
 # The layout hardly depends on the number of rows; this many is typical.
 ROWS = 32
@@ -34,8 +35,9 @@ def prepack(module: nn.Module,
 
     The original weights are freed. State dicts, copies, moves and loading go
     on as before: they see plain weights, and a layer that is moved or loaded
-    becomes plain again. Layers stay what they are if they are trained, share
-    their weight, are not on a CPU, or are not plain (quantised, sharded).
+    becomes plain again. Layers of 8-bit weights that can be packed are, in
+    the same way. Layers stay what they are if they are trained, share their
+    weight, are not on a CPU, or are neither (quantised otherwise, sharded).
 
     Args:
         module: On a CPU.
@@ -58,6 +60,10 @@ def prepack(module: nn.Module,
                 and weight.device.type == 'cpu' and weight.dtype in TYPES
                 and can_prepack(weight.dtype))
 
+    def suits_int8(layer: nn.Module | None) -> bool:
+        return (isinstance(layer, PackableInt8) and layer.packed is None
+                and layer.weight.device.type == 'cpu' and can_pack_int8())
+
     number = 0
     for parent in list(module.modules()):
         for names in together:
@@ -66,9 +72,16 @@ def prepack(module: nn.Module,
                     {(x.in_features, x.weight.dtype) for x in layers}) == 1:
                 _pack_together(layers)
                 number += len(layers)
+            if all(map(suits_int8, layers)) and len(
+                    {layer.in_features for layer in layers}) == 1:
+                pack_int8(layers)
+                number += len(layers)
     for layer in module.modules():
         if suits(layer):
             _pack(layer, _reorder(layer.weight.detach()))
+            number += 1
+        elif suits_int8(layer):
+            pack_int8([layer])
             number += 1
     return number
 
@@ -132,19 +145,30 @@ def linears(layers: Sequence[nn.Module], x: torch.Tensor
     Returns:
         Sequence: float[..., O] of each.
     """
-    first = layers[0]
-    if type(first) is not PackedShare or any(
-            getattr(layer, '_whole', None) is not first._whole
-            for layer in layers):
-        joint = joint_linear(layers, x)
-        if joint is not None:
-            return joint.split([layer.out_features for layer in layers], -1)
+    product = one_product(layers, x)
+    if product is None:
         return [layer(x) for layer in layers]
-    product = first._whole.product(x, None)
-    # float[..., sum of O] -> float[..., O] of each
-    parts = [product[..., layer._share] for layer in layers]
-    return [part if layer.bias is None else part + layer.bias
-            for part, layer in zip(parts, layers, strict=True)]
+    return product.split([layer.out_features for layer in layers], -1)
+
+
+def one_product(layers: Sequence[nn.Module], x: torch.Tensor
+                ) -> torch.Tensor | None:
+    """What layers that are packed or joined together give, as one tensor.
+
+    Args:
+        layers: Of any kind.
+        x: float[..., I].
+
+    Returns:
+        float[..., sum of O], or None where they are not together.
+    """
+    whole = layers[0].__dict__.get('_whole')
+    for layer in layers:
+        if layer.__dict__.get('_whole') is not whole:
+            whole = None
+    if whole is None:
+        return joint_linear(layers, x)
+    return whole.product(x, joint_bias(layers, x))
 
 
 def linear_gelu(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -166,3 +166,17 @@ def test_attention_is_the_same_whichever_way_it_goes(with_bias, rows,
                       None if bias is None else bias.bfloat16())
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=.05, atol=.05)
+
+
+@pytest.mark.parametrize('queries, keys', [(200, 200), (193, 257)])
+def test_attention_over_whole_images_is_the_same(queries, keys):
+    torch.manual_seed(0)
+    # Views as of a product for queries, keys and values together.
+    q = torch.randn(2, queries, 3, 24).transpose(1, 2)
+    k, v = torch.randn(2, 2, keys, 3, 24).transpose(2, 3)
+    found = attention(q, k, v)
+    expected = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    q.requires_grad_()
+    attention(q, k, v).sum().backward()
+    assert q.grad.shape == q.shape

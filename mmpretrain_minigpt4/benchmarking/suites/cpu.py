@@ -41,8 +41,9 @@ def cases(bench: Bench) -> list[Case]:
                             goals=goal(2.4))]),
         Case('bfloat16', lambda: _reduced(
             bench, new, goal(2.8), 'bfloat16', 2, dtype='bfloat16')),
-        Case('int8', lambda: _reduced(
-            bench, new, goal(4.0), 'int8', 1, quantization='int8')),
+        Case('int8-dynamic', lambda: _reduced(
+            bench, new, goal(4.0), 'int8-dynamic', 1,
+            quantization='int8-dynamic')),
     ]
 
 
