@@ -22,11 +22,14 @@ from .attention_parts import (
     merge_parts,
 )
 from .plain import MULTIPROCESSORS
-from .support import interpreting
+from .support import LAUNCH, interpreting
 
-# Programs a multiprocessor should have: each keeps 16 KiB of loads in flight,
-# and about 18 KiB hide the latency of an H100's memory.
+# Programs that a multiprocessor should have: at D = 128 in 16 bits, they have
+# 64 KiB of loads under way, where about 20 KiB hide the latency of an H100's
+# memory.
 RESIDENT = 2
+# Shared memory for loads under way, bytes: smaller GPUs have little more.
+UNDER_WAY = 65536
 # Entries of a part, at least and at most. Fewer are read sooner than a second
 # pass is started; with more, the longest row would be waited for.
 LEAST, MOST = 64, 1024
@@ -63,15 +66,15 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
         K_ENTRY=keys.stride(2), V_ENTRY=values.stride(2), WHOLE=parts == 1,
         BIASED=bias is not None, PARTS=parts, LEAST=LEAST,
         KV_HEADS=num_kv_heads, TOKENS=tokens, SHARED=shared, DIMS=dims,
-        WIDTH=width, num_warps=4)
+        WIDTH=width, num_warps=4, **LAUNCH)
     grid = [rows * num_kv_heads, parts]
     if queries == 1:
         kernel = attend_single
         if grid[0] * parts <= RESIDENT * multiprocessors:
             # Few programs: wide ones, which read a part at once.
             options['num_warps'] = 8
-        # 32 elements of keys a thread, and 32 of values: 8 loads of 16 bytes
-        # in flight in 16 bits.
+        # 32 elements of keys a thread, and 32 of values: in 16 bits, 8 loads
+        # of 16 bytes a block.
         options['BLOCK'] = min(options['num_warps'] * 1024 // width, LEAST)
     else:
         kernel = attend_grouped
@@ -82,11 +85,12 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
         grid.append(triton.cdiv(queries, size))
         if size * width > 8192:
             options['num_warps'] = 8  # Or the mixture fills the registers.
-        # Two stages of keys and values: at most 64 KiB of shared memory at
-        # D = 128 in 16 bits, so that three programs fit a multiprocessor.
         options.update(
-            QUERIES=size, INTERPRETED=interpreting(), num_stages=2,
-            BLOCK=64 if width * keys.element_size() <= 256 else 32)
+            QUERIES=size, INTERPRETED=interpreting(),
+            BLOCK=min(max(16384 // (width * keys.element_size()), 16), 64))
+    # Keys and values of a block, of which two or one are loaded ahead.
+    block = 2 * options['BLOCK'] * width * keys.element_size()
+    options['STAGES'] = 3 if 2 * block <= UNDER_WAY else 2
     scale = (dims**-0.5 if scale is None else scale) * LOG2E.value
     kernel[tuple(grid)](
         q, keys, values, lengths, q if bias is None else bias, out, mixed,
@@ -96,7 +100,7 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
         merge_parts[rows * num_kv_heads * queries, ](
             mixed, peaks, sums, lengths, out, room, PARTS=parts, LEAST=LEAST,
             BLOCK=options['BLOCK'], KV_HEADS=num_kv_heads, TOKENS=tokens,
-            SHARED=shared, DIMS=dims, WIDTH=width, num_warps=4)
+            SHARED=shared, DIMS=dims, WIDTH=width, num_warps=4, **LAUNCH)
     return out
 
 

@@ -41,7 +41,8 @@ def attend_single(q, keys, values, lengths, bias, out, mixed, peaks, sums,
                   PARTS: tl.constexpr, LEAST: tl.constexpr,
                   KV_HEADS: tl.constexpr, TOKENS: tl.constexpr,
                   SHARED: tl.constexpr, DIMS: tl.constexpr,
-                  WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+                  WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+                  STAGES: tl.constexpr):
     """One query a key head: products are sums of vectors.
 
     Each of the N places in a block keeps a maximum, a sum and a mixture of
@@ -69,7 +70,9 @@ def attend_single(q, keys, values, lengths, bias, out, mixed, peaks, sums,
     peak = tl.full([BLOCK], float('-inf'), tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     mix = tl.zeros([BLOCK, WIDTH], tl.float32)
-    for first in range(start, stop, BLOCK):
+    # Asked for by number, stages are loaded into shared memory ahead of their
+    # use; the compiler would else load into the same registers one by one.
+    for first in tl.range(start, stop, BLOCK, num_stages=STAGES):
         entry = first + tl.arange(0, BLOCK)
         seen = entry < stop
         mask = seen[:, None] & real[None, :]
@@ -116,7 +119,8 @@ def attend_grouped(q, keys, values, lengths, bias, out, mixed, peaks, sums,
                    KV_HEADS: tl.constexpr, TOKENS: tl.constexpr,
                    SHARED: tl.constexpr, DIMS: tl.constexpr,
                    WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-                   QUERIES: tl.constexpr, INTERPRETED: tl.constexpr):
+                   STAGES: tl.constexpr, QUERIES: tl.constexpr,
+                   INTERPRETED: tl.constexpr):
     """Several queries a key head: products are those of tensor cores."""
     pair = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1)
@@ -145,7 +149,7 @@ def attend_grouped(q, keys, values, lengths, bias, out, mixed, peaks, sums,
     peak = tl.full([QUERIES], float('-inf'), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     mix = tl.zeros([QUERIES, WIDTH], tl.float32)
-    for first in range(start, stop, BLOCK):
+    for first in tl.range(start, stop, BLOCK, num_stages=STAGES):
         entry = first + tl.arange(0, BLOCK)
         seen = entry < stop
         at = entry.to(tl.int64)

@@ -9,6 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
+from .support import LAUNCH
+
 # 8 elements a thread of 4 warps: loads of 16 bytes in 16 bits, and enough
 # programs for a single vector (11 at 11,008) to be spread.
 BLOCK = 1024
@@ -21,7 +23,8 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     out = gate_up.new_empty(*gate_up.shape[:-1], width)
     if out.numel():
         grid = out.numel() // width, triton.cdiv(width, BLOCK)
-        _silu_mul[grid](gate_up, out, WIDTH=width, BLOCK=BLOCK, num_warps=4)
+        _silu_mul[grid](
+            gate_up, out, WIDTH=width, BLOCK=BLOCK, num_warps=4, **LAUNCH)
     return out
 
 

@@ -12,6 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
+from .support import LAUNCH
+
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float
              ) -> torch.Tensor:
@@ -46,7 +48,7 @@ def _launch(x: torch.Tensor, residual: torch.Tensor | None,
     _norm[x.numel() // width, ](
         x, x if residual is None else residual, weight, y, total, eps,
         ADD=residual is not None, WIDTH=width, BLOCK=block,
-        num_warps=min(max(block // 512, 1), 16))
+        num_warps=min(max(block // 512, 1), 16), **LAUNCH)
     return y, total
 
 

@@ -10,6 +10,8 @@ import torch
 import triton
 import triton.language as tl
 
+from .support import LAUNCH
+
 # Of one token, done by one warp: at D = 128 each of its threads reads 16
 # bytes of either half of a head in 16 bits.
 HEADS_TOGETHER = 4
@@ -34,7 +36,7 @@ def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
         K_ENTRY=keys.stride(2), V_ENTRY=values.stride(2),
         TOKENS=tokens, Q_HEADS=num_heads, KV_HEADS=num_kv_heads,
         HALF=dims // 2, BLOCK=triton.next_power_of_2(dims // 2),
-        TOGETHER=HEADS_TOGETHER, num_warps=1)
+        TOGETHER=HEADS_TOGETHER, num_warps=1, **LAUNCH)
     return q
 
 
