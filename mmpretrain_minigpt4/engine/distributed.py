@@ -14,6 +14,7 @@ from torch import distributed, nn
 
 from ..errors import ConfigError
 from ..models.quantization import plain_tensors
+from .meeting import meet
 from .state import trained_parameters
 
 # What a launcher tells a process: its number, how many there are, its number
@@ -69,9 +70,15 @@ def start_gloo(launcher: str, dist_cfg: Mapping | None = None) -> None:
     if 'MASTER_ADDR' not in os.environ:
         os.environ['MASTER_ADDR'] = (
             _first_slurm_node() if launcher == 'slurm' else '127.0.0.1')
-    timeout = (dist_cfg or {}).get('timeout', 1800)
+    timeout = timeout_of(dist_cfg)
+    store, rank, size = meet(timeout)
     distributed.init_process_group(
-        'gloo', timeout=datetime.timedelta(seconds=timeout))
+        'gloo', store=store, rank=rank, world_size=size, timeout=timeout)
+
+
+def timeout_of(dist_cfg: Mapping | None) -> datetime.timedelta:
+    """How long processes wait for each other, half an hour by default."""
+    return datetime.timedelta(seconds=(dist_cfg or {}).get('timeout', 1800))
 
 
 def wrap(model: nn.Module, find_unused_parameters: bool = False,

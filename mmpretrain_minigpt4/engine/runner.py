@@ -29,7 +29,8 @@ from ..errors import ConfigError
 from ..features.pipeline import look_up
 from ..registry import RUNNERS
 from .checkpoint_hook import TrainingCheckpointHook
-from .distributed import check_launcher, start_gloo, wrap
+from .distributed import check_launcher, start_gloo, timeout_of, wrap
+from .meeting import keeps_store, meet
 from .sharding import wrap_sharded
 from .state import trained_parameters, unwrapped
 
@@ -75,9 +76,14 @@ class Runner(BaseRunner):
     def setup_env(self, env_cfg: dict) -> None:
         """Connect the processes, then do as mmengine does."""
         check_launcher(self.launcher)
-        if (self.distributed and not is_distributed()
-                and not torch.cuda.is_available()):
-            start_gloo(self.launcher, env_cfg.get('dist_cfg'))
+        if self.distributed and not is_distributed():
+            known = env_cfg.get('dist_cfg') or {}
+            if not torch.cuda.is_available():
+                start_gloo(self.launcher, known)
+            elif keeps_store():
+                store, rank, size = meet(timeout_of(known))
+                env_cfg = dict(env_cfg, dist_cfg=dict(
+                    known, store=store, rank=rank, world_size=size))
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None,

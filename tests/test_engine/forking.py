@@ -62,19 +62,21 @@ class Processes:
         job: Called with the number of the process.
         folder: For what they say and give back.
         size: How many; one alone is told nothing of others.
+        port: At which they meet; by default one that is free.
 
     Attributes:
         ids: Of the processes.
     """
 
     def __init__(self, job: Callable[[int], Any], folder: Path,
-                 size: int = 2) -> None:
+                 size: int = 2, port: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.ids = []
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
+        if port is None:
+            with socket.socket() as free:
+                free.bind(('127.0.0.1', 0))
+                port = free.getsockname()[1]
         for rank in range(size):
             child = fork()
             if child == 0:
@@ -99,9 +101,10 @@ class Processes:
             (self.folder / f'said{rank}').read_text())
 
 
-def together(job: Callable[[int], Any], folder: Path) -> list[Ended]:
+def together(job: Callable[[int], Any], folder: Path,
+             port: int | None = None) -> list[Ended]:
     """Let two processes do a job, and wait for them."""
-    return Processes(job, folder).wait()
+    return Processes(job, folder, port=port).wait()
 
 
 def results(ended: list[Ended]) -> list[Any]:

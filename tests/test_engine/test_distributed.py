@@ -13,6 +13,7 @@ import torch
 from asked import Counting
 from asked import build as build_test
 from forking import needs_forks, results, together
+from mmengine.dist import get_rank, get_world_size
 from tiny_run import Numbers, TinyModel, build
 from two_processes import work
 
@@ -146,6 +147,27 @@ def test_two_processes_go_on_where_two_were_killed(two, tmp_path):
     lines = (tmp_path / 'cut' / 'answers.jsonl').read_text().splitlines()
     assert lines[1:] == (folder / 'asked' / 'answers.jsonl').read_text(
         ).splitlines()[1:]
+
+
+@needs_forks
+def test_processes_started_by_srun_find_each_other(tmp_path, monkeypatch):
+    # The list of machines is spelt out by SLURM's own command.
+    (tmp_path / 'scontrol').write_text(
+        '#!/bin/sh\n[ "$*" = "show hostnames node[1-2]" ] && '
+        'echo 127.0.0.1 && echo elsewhere\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
+
+    def work(rank):
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR'):
+            del os.environ[name]
+        os.environ.update(SLURM_PROCID=str(rank), SLURM_NTASKS='2',
+                          SLURM_LOCALID='0', SLURM_NODELIST='node[1-2]')
+        build(tmp_path / 'run', steps=2, launcher='slurm').train()
+        return get_rank(), get_world_size(), os.environ['MASTER_ADDR']
+
+    assert results(together(work, tmp_path)) == [
+        (rank, 2, '127.0.0.1') for rank in (0, 1)]
 
 
 def test_a_model_that_is_not_shared_is_refused(monkeypatch):
