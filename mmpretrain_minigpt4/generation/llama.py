@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..ops import attention, linear_add, linears, one_product
+from ..ops import attention, linears, one_product
 from .cache import KVCache, write
 from .transfer import send
 
@@ -180,10 +180,10 @@ class Llama:
             h = _rms_norm(x, layer.input_layernorm)
             q, k, v = self._mixed(mixer, h, cos, sin)
             h = attend(index, q, k, v)
-            x = linear_add(mixer.o_proj, h.flatten(-2), x)
+            x = x + mixer.o_proj(h.flatten(-2))
             h = _rms_norm(x, layer.post_attention_layernorm)
             gate, up = linears((mlp.gate_proj, mlp.up_proj), h)
-            x = linear_add(mlp.down_proj, F.silu(gate) * up, x)
+            x = x + mlp.down_proj(F.silu(gate) * up)
         return _rms_norm(x, self.norm)
 
     def _mixed(self, mixer: torch.nn.Module, h: torch.Tensor,

@@ -9,7 +9,6 @@ from .packed_linear import (
     PackedLinear,
     can_prepack,
     linear,
-    linear_add,
     linear_gelu,
     linears,
     one_product,
@@ -19,6 +18,6 @@ from .packed_linear import (
 
 __all__ = [
     'PackableInt8', 'PackedLinear', 'attention', 'can_prepack', 'join',
-    'joint_linear', 'linear', 'linear_add', 'linear_gelu', 'linears',
-    'one_product', 'prepack', 'unpack'
+    'joint_linear', 'linear', 'linear_gelu', 'linears', 'one_product',
+    'prepack', 'unpack'
 ]

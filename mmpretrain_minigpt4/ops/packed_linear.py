@@ -184,22 +184,6 @@ def linear_gelu(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return F.gelu(layer(x))
 
 
-def linear_add(layer: nn.Module, x: torch.Tensor,
-               other: torch.Tensor) -> torch.Tensor:
-    """A linear layer, added to something.
-
-    Args:
-        layer: Of any kind.
-        x: float[..., I].
-        other: float[..., O].
-    """
-    if (isinstance(layer, PackedLinear) and not torch.is_grad_enabled()
-            and not torch.is_autocast_enabled('cpu')):
-        return torch.ops.mkldnn._linear_pointwise.binary(
-            x, other, layer.packed(x.dtype), layer.bias, 'add')
-    return other + layer(x)
-
-
 @functools.cache
 def can_prepack(dtype: torch.dtype) -> bool:
     """Whether this PyTorch and this CPU can, which is tried out."""
