@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear layers that multiply in 8-bit floating point, on GPUs that can.
 
-Weights are kept in float8 with one scale a row; activations are brought there
-at each call, with one scale a token.
+Weights are kept in float8 with one scale a row. Many activations are brought
+there at each call, with one scale a token; few are multiplied as they are,
+since reading the weight is all that takes time then.
 
 Legend: R rows (tokens), I inputs, O outputs of a linear layer.
 """
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..ops.byte_linear import byte_linear
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
@@ -56,6 +58,9 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
+        few = byte_linear(x, weight.qdata, weight.scale)
+        if few is not None:
+            return few
         rows, scales = to_float8(x.reshape(-1, x.shape[-1]))
         out = torch._scaled_mm(
             rows,

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..ops import PackableInt8, PackedLinear
+from ..ops.byte_linear import byte_linear
 from .fp8_layers import check_fp8, fp8
 
 
@@ -216,7 +217,8 @@ class _Int8Product(torch.autograd.Function):
                 rows.contiguous(), weight.qdata,
                 weight.scale.to(x.dtype).flatten())
             return out.reshape(*x.shape[:-1], -1)
-        return nn.functional.linear(x, weight)
+        few = byte_linear(x, weight.qdata, weight.scale)
+        return nn.functional.linear(x, weight) if few is None else few
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:

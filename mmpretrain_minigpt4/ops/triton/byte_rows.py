@@ -6,7 +6,7 @@ What it costs is the reading of the weight, once, so the tokens are brought to
 the tensor cores as they are, 16 at a time with what is missing as padding, and
 the weight is widened on its way: both int8 and float8 fit 16 bits exactly.
 
-Legend: R tokens, I inputs, O outputs.
+Legend: R tokens, I inputs (DEEP), O outputs (WIDE).
 """
 
 import torch
@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .attention_parts import product
-from .support import interpreting
+from .support import LAUNCH, interpreting
 
 # Tokens of a tile of the tensor cores; more take another way.
 ROWS = 16
@@ -32,34 +32,36 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
     out = x.new_empty(rows, outputs)
     if out.numel():
         _byte_linear[triton.cdiv(outputs, OUTPUTS), ](
-            x, weight.contiguous(), scales, out, rows, O=outputs, I=inputs,
-            ROWS=ROWS, OUTPUTS=OUTPUTS, INPUTS=INPUTS, STAGES=STAGES,
-            INTERPRETED=interpreting(), num_warps=4, enable_fp_fusion=True)
+            x, weight.contiguous(), scales, out, rows, WIDE=outputs,
+            DEEP=inputs, ROWS=ROWS, OUTPUTS=OUTPUTS, INPUTS=INPUTS,
+            STAGES=STAGES,
+            INTERPRETED=interpreting(), num_warps=4, **LAUNCH)
     return out
 
 
 @triton.jit
-def _byte_linear(x, weight, scales, out, rows, O: tl.constexpr,
-                 I: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr,
-                 INPUTS: tl.constexpr, STAGES: tl.constexpr,
-                 INTERPRETED: tl.constexpr):
+def _byte_linear(x, weight, scales, out, rows, WIDE: tl.constexpr,
+                 DEEP: tl.constexpr, ROWS: tl.constexpr,
+                 OUTPUTS: tl.constexpr, INPUTS: tl.constexpr,
+                 STAGES: tl.constexpr, INTERPRETED: tl.constexpr):
     row = tl.arange(0, ROWS)
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    there, wanted = output < O, row < rows
+    there, wanted = output < WIDE, row < rows
     total = tl.zeros([OUTPUTS, ROWS], tl.float32)
-    place = output.to(tl.int64)[:, None] * I
-    for start in tl.range(0, I, INPUTS, num_stages=STAGES):
+    place = output.to(tl.int64)[:, None] * DEEP
+    for start in tl.range(0, DEEP, INPUTS, num_stages=STAGES):
         at = start + tl.arange(0, INPUTS)
-        inside = at < I
+        inside = at < DEEP
         part = tl.load(weight + place + at[None, :],
                        mask=there[:, None] & inside[None, :], other=0.0)
         # float[INPUTS, ROWS]
-        token = tl.load(x + row[None, :] * I + at[:, None],
+        token = tl.load(x + row[None, :] * DEEP + at[:, None],
                         mask=wanted[None, :] & inside[:, None], other=0)
         # float[OUTPUTS, INPUTS] x float[INPUTS, ROWS]
-        total = product(part.to(token.dtype), token, total, INTERPRETED)
+        part = part.to(tl.float32).to(token.dtype)
+        total = product(part, token, total, INTERPRETED)
     total *= tl.load(scales + output, mask=there, other=0).to(
         tl.float32)[:, None]
-    tl.store(out + row[None, :] * O + output[:, None],
+    tl.store(out + row[None, :] * WIDE + output[:, None],
              total.to(out.dtype.element_ty),
              mask=there[:, None] & wanted[None, :])

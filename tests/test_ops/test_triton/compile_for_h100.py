@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from mmpretrain_minigpt4.ops.triton import kernels
+from mmpretrain_minigpt4.ops.triton import byte_rows, kernels
 
 TOOL = Path(triton.__file__).parent / 'backends/nvidia/bin/cuobjdump'
 
@@ -49,6 +49,10 @@ def main():
     launch_all(torch.bfloat16, 32, 32, 128)
     launch_all(torch.bfloat16, 32, 8, 88)
     launch_all(torch.float32, 4, 4, 128)
+    for kind in (torch.int8, torch.float8_e4m3fn):
+        byte_rows.byte_linear(
+            torch.empty(1, 4096, dtype=torch.bfloat16),
+            torch.empty(4096, 4096, dtype=kind), torch.empty(4096))
 
 
 def launch_all(dtype, heads, kv_heads, dims):
