@@ -242,7 +242,7 @@ def test_kernels_give_the_answers_of_their_twins(llm, prompts, num_beams,
     pytest.importorskip('triton', reason='Triton is not installed')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     assert triton.works('cpu', torch.float32)
-    options = GenerationOptions(max_new_tokens=3, num_beams=num_beams)
+    options = GenerationOptions(max_new_tokens=2, num_beams=num_beams)
     asked = [request(llm, ids, options, tag=i)
              for i, ids in enumerate(prompts[:2])]
     assert answer_all(llm, asked, settings=static(kernels=True)

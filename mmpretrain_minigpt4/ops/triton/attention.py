@@ -64,9 +64,9 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
     width = max(triton.next_power_of_2(dims), 16)
     options = dict(
         K_ENTRY=keys.stride(2), V_ENTRY=values.stride(2), WHOLE=parts == 1,
-        BIASED=bias is not None, PARTS=parts, LEAST=LEAST,
-        KV_HEADS=num_kv_heads, TOKENS=tokens, SHARED=shared, DIMS=dims,
-        WIDTH=width, num_warps=4, **LAUNCH)
+        BIASED=bias is not None, LEAST=LEAST, KV_HEADS=num_kv_heads,
+        TOKENS=tokens, SHARED=shared, DIMS=dims, WIDTH=width, num_warps=4,
+        **LAUNCH)
     grid = [rows * num_kv_heads, parts]
     if queries == 1:
         kernel = attend_single
@@ -94,8 +94,8 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
     scale = (dims**-0.5 if scale is None else scale) * LOG2E.value
     kernel[tuple(grid)](
         q, keys, values, lengths, q if bias is None else bias, out, mixed,
-        peaks, sums, *keys.stride()[:2], *values.stride()[:2], room, scale,
-        **options)
+        peaks, sums, *keys.stride()[:2], *values.stride()[:2], room, parts,
+        scale, **options)
     if parts > 1:
         merge_parts[rows * num_kv_heads * queries, ](
             mixed, peaks, sums, lengths, out, room, PARTS=parts, LEAST=LEAST,

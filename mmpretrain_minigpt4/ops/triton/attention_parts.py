@@ -17,10 +17,9 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def part_size(length, PARTS: tl.constexpr, LEAST: tl.constexpr,
-              BLOCK: tl.constexpr):
+def part_size(length, parts, LEAST: tl.constexpr, BLOCK: tl.constexpr):
     """Entries of a part: whole blocks."""
-    size = tl.maximum(tl.cdiv(length, PARTS), LEAST)
+    size = tl.maximum(tl.cdiv(length, parts), LEAST)
     return tl.cdiv(size, BLOCK) * BLOCK
 
 
@@ -35,10 +34,10 @@ def product(a, b, c, INTERPRETED: tl.constexpr):
 
 @triton.jit
 def attend_single(q, keys, values, lengths, bias, out, mixed, peaks, sums,
-                  k_slot, k_head, v_slot, v_head, room, scale,
-                  K_ENTRY: tl.constexpr, V_ENTRY: tl.constexpr,
+                  k_slot, k_head, v_slot, v_head, room, parts,
+                  scale, K_ENTRY: tl.constexpr, V_ENTRY: tl.constexpr,
                   WHOLE: tl.constexpr, BIASED: tl.constexpr,
-                  PARTS: tl.constexpr, LEAST: tl.constexpr,
+                  LEAST: tl.constexpr,
                   KV_HEADS: tl.constexpr, TOKENS: tl.constexpr,
                   SHARED: tl.constexpr, DIMS: tl.constexpr,
                   WIDTH: tl.constexpr, BLOCK: tl.constexpr,
@@ -53,7 +52,7 @@ def attend_single(q, keys, values, lengths, bias, out, mixed, peaks, sums,
     part = tl.program_id(1)
     row = pair // KV_HEADS
     length = tl.minimum(tl.load(lengths + row).to(tl.int32), room)
-    size = part_size(length, PARTS, LEAST, BLOCK)
+    size = part_size(length, parts, LEAST, BLOCK)
     start = part * size
     if not WHOLE:
         if start >= length:
@@ -104,7 +103,7 @@ def attend_single(q, keys, values, lengths, bias, out, mixed, peaks, sums,
         tl.store(out + pair * DIMS + dim, mix_1.to(out.dtype.element_ty),
                  mask=real)
     else:
-        at_part = pair * PARTS + part
+        at_part = pair * parts + part
         tl.store(mixed + at_part * DIMS + dim, mix_1, mask=real)
         tl.store(peaks + at_part, top)
         tl.store(sums + at_part, total_1)
@@ -112,10 +111,10 @@ def attend_single(q, keys, values, lengths, bias, out, mixed, peaks, sums,
 
 @triton.jit
 def attend_grouped(q, keys, values, lengths, bias, out, mixed, peaks, sums,
-                   k_slot, k_head, v_slot, v_head, room, scale,
-                   K_ENTRY: tl.constexpr, V_ENTRY: tl.constexpr,
+                   k_slot, k_head, v_slot, v_head, room, parts,
+                   scale, K_ENTRY: tl.constexpr, V_ENTRY: tl.constexpr,
                    WHOLE: tl.constexpr, BIASED: tl.constexpr,
-                   PARTS: tl.constexpr, LEAST: tl.constexpr,
+                   LEAST: tl.constexpr,
                    KV_HEADS: tl.constexpr, TOKENS: tl.constexpr,
                    SHARED: tl.constexpr, DIMS: tl.constexpr,
                    WIDTH: tl.constexpr, BLOCK: tl.constexpr,
@@ -126,7 +125,7 @@ def attend_grouped(q, keys, values, lengths, bias, out, mixed, peaks, sums,
     part = tl.program_id(1)
     row = pair // KV_HEADS
     length = tl.minimum(tl.load(lengths + row).to(tl.int32), room)
-    size = part_size(length, PARTS, LEAST, BLOCK)
+    size = part_size(length, parts, LEAST, BLOCK)
     start = part * size
     if not WHOLE:
         if start >= length:
@@ -183,7 +182,7 @@ def attend_grouped(q, keys, values, lengths, bias, out, mixed, peaks, sums,
         mix = mix / tl.where(total == 0, 1.0, total)[:, None]
         tl.store(out + place, mix.to(out.dtype.element_ty), mask=wanted)
     else:
-        at_part = (pair * PARTS + part) * (TOKENS * SHARED) + index
+        at_part = (pair * parts + part) * (TOKENS * SHARED) + index
         tl.store(mixed + at_part[:, None] * DIMS + dim[None, :], mix,
                  mask=wanted)
         tl.store(peaks + at_part, peak, mask=asked)

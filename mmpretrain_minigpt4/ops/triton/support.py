@@ -80,7 +80,7 @@ def _passes(device: torch.device, dtype: torch.dtype, interpreted: bool
 
 def _trials(dtype: torch.dtype):
     """Small arguments of each kernel: tensors to copy, and the rest."""
-    draw = torch.Generator().manual_seed(0)
+    draw = torch.Generator('cpu').manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         # Drawn on the CPU, then sent to the default device.
