@@ -26,9 +26,7 @@ pytest.importorskip('peft')
 OURS = 'mmpretrain_minigpt4.'
 # As many tokens in each half of a batch.
 EQUAL = Pictures(texts=('a red square', 'a red circle') * 2)
-INT8 = dict(head=dict(quantization='int8'))
-if importlib.util.find_spec('torchao') is None:
-    INT8 = {}
+LIBRARIES = dict(int8='torchao', int4='bitsandbytes')
 
 
 def lora(dropout=0.):
@@ -42,6 +40,12 @@ def narrow():
     model = lora()
     model.head.dtype = 'bfloat16'
     return model
+
+
+def quantised(method):
+    """One whose language model is quantised, where that can be done."""
+    there = importlib.util.find_spec(LIBRARIES[method]) is not None
+    return new_model(head=dict(quantization=method if there else 'none'))
 
 
 def step(folder, model, **options):
@@ -71,7 +75,8 @@ def work(folder, rank):
     report = dict(
         lora=step(folder / 'lora', lora(), **both),
         narrow=step(folder / 'narrow', narrow(), **both),
-        int8=step(folder / 'int8', new_model(**INT8), **both))
+        **{method: step(folder / method, quantised(method), **both)
+           for method in LIBRARIES})
 
     def stop():
         if rank == 0:
@@ -111,14 +116,15 @@ def two(tmp_path_factory):
 
 @pytest.mark.parametrize('name, model, tolerance', [
     ('lora', lora, 1e-3), ('narrow', narrow, 1e-2),
-    ('int8', lambda: new_model(**INT8), 1e-3)])
+    ('int8', lambda: quantised('int8'), 1e-3),
+    ('int4', lambda: quantised('int4'), 1e-3)])
 def test_the_gradient_is_that_of_one_process_with_the_doubled_batch(
         two, tmp_path, name, model, tolerance):
-    if name == 'int8':
-        pytest.importorskip('torchao')
+    if name in LIBRARIES:
+        pytest.importorskip(LIBRARIES[name])
     one = step(tmp_path, model(), loader=loader(EQUAL, batch_size=4))
     before = trained(model())
-    assert len(one) == (2 if name == 'int8' else 10)
+    assert len(one) == (2 if name in LIBRARIES else 10)
     first, second = (report[name] for report in two[1])
     assert furthest(first, second) == 0
     for k in one:
