@@ -33,8 +33,8 @@ def draw(shape, dtype, device, slots=None):
             torch.tensor(lengths, device=device))
 
 
-@pytest.mark.parametrize('multiprocessors', [1, 132])
-@pytest.mark.parametrize('name', list(SHAPES))
+@pytest.mark.parametrize('name, multiprocessors', [
+    *((name, 132) for name in SHAPES), ('ragged', 1), ('beams', 1)])
 def test_attention(kernels, device, name, multiprocessors):
     q, keys, values, lengths = draw(SHAPES[name], torch.float32, device, 3)
     wanted = decode_attention(q, keys, values, lengths)
