@@ -143,6 +143,7 @@ class OwnModels(Patch):
                       url_mapping=None,
                       **kwargs):
             if zoo.is_own_model(model):
+                zoo.check_device(device)
                 kwargs = zoo.settings(model, pretrained, url_mapping, **kwargs)
                 pretrained = False
             return original(model, pretrained, device, device_map,

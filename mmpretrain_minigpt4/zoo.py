@@ -130,6 +130,39 @@ def entries() -> list[Entry]:
     ]
 
 
+def find_entry(name: str) -> Entry:
+    """Find a model by its name, in any case.
+
+    Raises:
+        ConfigError: If there is none; the message names near ones.
+    """
+    found = {entry.name: entry for entry in entries()}
+    if name.lower() not in found:
+        from difflib import get_close_matches
+        near = get_close_matches(name.lower(), found) or found
+        raise ConfigError(
+            f'There is no model "{name}". Near ones: {", ".join(near)}.')
+    return found[name.lower()]
+
+
+def check_device(device: Any) -> None:
+    """See whether PyTorch can use a device, before a model is loaded.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    if device is None:
+        return
+    import torch
+    try:
+        torch.empty(1, device=torch.device(device))
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f'device {str(device)!r}: PyTorch cannot use it here ({reason}). '
+            'Leave it out to take what there is.') from error
+
+
 def register(hub: type) -> None:
     """Add the package's models to the toolbox's hub, once.
 
@@ -150,7 +183,7 @@ def settings(model: Any,
              *,
              llm: str | None = None,
              weights: str | None = None,
-             dtype: str | None = None,
+             dtype: Any = None,
              quantization: str | None = None,
              **kwargs: Any) -> dict:
     """Turn the arguments of ``get_model`` into settings of the model.
@@ -167,7 +200,8 @@ def settings(model: Any,
         url_mapping: A pattern and what to put in its place, in each name.
         llm: Folder of the language model.
         weights: Folder that holds all other weights; nothing is fetched.
-        dtype: Of all parts; see ``MiniGPT4`` and ``VicunaHead``.
+        dtype: Of all parts, a name or one of torch's; see ``MiniGPT4`` and
+            ``VicunaHead``.
         quantization: Of the language model; see ``VicunaHead``.
         **kwargs: Other settings, which are handed on.
 
@@ -182,6 +216,7 @@ def settings(model: Any,
     if llm is not None:
         head['llm'] = os.fspath(llm)
     if dtype is not None:
+        dtype = str(dtype).removeprefix('torch.')
         head.setdefault('dtype', dtype)
         kwargs['dtype'] = dtype
     if quantization is not None:
@@ -207,12 +242,14 @@ def _weights_of(model: Any, pretrained: bool | str,
                 changes: Mapping[str, Any]) -> list[str]:
     if not pretrained:
         return []
+    if not isinstance(pretrained, (bool, str, os.PathLike)):
+        raise ConfigError('pretrained is True, False or a file, not '
+                          f'{pretrained!r}.')
     given = [] if pretrained is True else [os.fspath(pretrained)]
     if given and not _lacks_a_part(model, given[0], changes):
         return given
     if _is_name(model):
-        named = {entry.name: entry.weights for entry in entries()}
-        names = [named[model.lower()]]
+        names = [find_entry(model).weights]
     else:
         names = _read_config(model).model.get('checkpoints')
     return [name for name in names or [] if name] + given
@@ -232,8 +269,7 @@ def _lacks_a_part(model: Any, names: str, changes: Mapping[str, Any]
         if not key.startswith('backbone.ln_vision.')
     }
     if _is_name(model):
-        model = {entry.name: entry.config for entry in entries()}[
-            model.lower()]
+        model = find_entry(model).config
     wanted = {**_read_config(model).model, **changes}
     return any(wanted.get(part) is not None and part not in there
                for part in ('backbone', 'neck', 'projector'))

@@ -52,6 +52,12 @@ def test_a_name_that_is_none_is_told_near_ones(capsys):
     assert main(['eval', 'mme', '--limit', '0']) == 2
 
 
+def test_a_folder_of_results_that_cannot_be_is_named(tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    assert main(['eval', 'mme', '--out', str(tmp_path / 'file')]) == 3
+    assert 'file is no folder' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('benchmark', list_benchmarks(), ids=lambda x: x.name)
 def test_files_are_looked_for_below_the_data_root(benchmark, tmp_path):
     cfg = benchmark_config(

@@ -151,6 +151,19 @@ def test_options_without_meaning_are_refused_first(words, hint, capsys):
     assert hint in error_line(capsys)
 
 
+@pytest.mark.parametrize('words', [
+    ['--out', 'x.jsonl'], ['--out', 'x.pkl'], ['--show-dir', 'x']])
+def test_a_place_that_cannot_be_written_is_named_first(
+        config, words, tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    config.write_text(config.read_text() + 'test_dataloader = dict()')
+    option, name = words
+    assert run_test([str(config), '--work-dir', str(tmp_path), option,
+                     str(tmp_path / 'file' / name)]) == 3
+    line = error_line(capsys)
+    assert option in line and 'file is no folder' in line
+
+
 def test_mixed_precision_asks_for_a_gpu(config, capsys, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     assert run_train([str(config), '--amp']) == 2

@@ -3,6 +3,7 @@
 """The models of the zoo, by the toolbox's own functions."""
 
 import pytest
+import torch
 import yaml
 from mmpretrain import get_model, list_models
 from mmpretrain.apis.model import ModelHub
@@ -98,7 +99,7 @@ def test_settings_name_the_weights_of_a_model_or_a_config():
 
 
 def test_llm_and_dtype_reach_the_head():
-    given = zoo.settings(FULL[0], llm='a', dtype='float32', freeze=())
+    given = zoo.settings(FULL[0], llm='a', dtype=torch.float32, freeze=())
     assert given == dict(
         head=dict(llm='a', dtype='float32'),
         dtype='float32',

@@ -9,7 +9,7 @@ they are imported when they are first asked for.
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import Benchmark, find_benchmark, list_benchmarks
-from ..zoo import Entry
+from ..zoo import Entry, check_device
 from ..zoo import entries as list_entries
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _LAZY = {
 
 __all__ = [
     'Benchmark', 'CaptionInferencer', 'Chat', 'Entry', 'VQAInferencer',
-    'evaluate', 'find_benchmark', 'list_benchmarks', 'list_entries',
-    'open_model', 'score_answers'
+    'check_device', 'evaluate', 'find_benchmark', 'list_benchmarks',
+    'list_entries', 'open_model', 'score_answers'
 ]
 
 

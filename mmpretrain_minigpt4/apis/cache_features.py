@@ -28,6 +28,8 @@ from ..features.index import NAME, plain
 from ..features.loading import VISION, find, names_of
 from ..features.pipeline import image_steps
 from ..features.store import DTYPES
+from ..zoo import check_device
+from .config_files import check_loader
 from .image_reading import Reading, SeenImage, read_all, without_pipeline
 
 UNREAD = 'unread '  # in place of the key of a file without content
@@ -88,13 +90,16 @@ def cache_features(config: Config,
         advance: Called with samples done and their number, if it is known.
 
     Raises:
-        ConfigError: If the config cannot be trained from features.
+        ConfigError: If the config cannot be trained from features, or there
+            is no such device.
         FeatureCacheError: If the folder holds features of another kind, or
             the pipeline is random.
         DatasetError: If too many images are broken.
         OSError: If nothing can be written.
     """
     _check(config, loader, dtype, shard_size)
+    check_loader(loader, config[loader])
+    check_device(device)
     settings = config[loader].to_dict()
     steps, pack = image_steps(settings['dataset'])
     fresh, files = _new_index(config, steps, dtype)

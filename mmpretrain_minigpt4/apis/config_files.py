@@ -14,7 +14,10 @@ from mmengine.config import Config
 from ..errors import ConfigError
 from ..zoo import read_config
 
-__all__ = ['check_config', 'misfits_named', 'read_config', 'set_precision']
+__all__ = [
+    'check_config', 'check_loader', 'misfits_named', 'read_config',
+    'set_precision'
+]
 
 # Numbers of a data loader, and the least that has a meaning. PyTorch refuses
 # the others too, deep inside and without the key's name.
@@ -40,7 +43,7 @@ def check_config(config: Config, path: str | Path, *needs: str) -> None:
                 f'{config.get(key)!r}. Start from a config in '
                 'configs/minigpt4/.')
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        _check_loader(key, config.get(key))
+        check_loader(key, config.get(key))
     folder = config.get('work_dir')
     try:
         os.makedirs(folder, exist_ok=True)
@@ -78,7 +81,16 @@ def set_precision(config: Config, dtype: str | None = None,
         model.head.quantization = quantization
 
 
-def _check_loader(key: str, loader: Any) -> None:
+def check_loader(key: str, loader: Any) -> None:
+    """Check the numbers of a data loader.
+
+    Args:
+        key: Its key in the config.
+        loader: Its settings; anything else is passed over.
+
+    Raises:
+        ConfigError: If one has no meaning.
+    """
     if not isinstance(loader, Mapping):
         return  # none, or one that is built already
     for name, least in LEAST.items():

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.model import BaseModel
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import Progress
 
 from .. import zoo
+from ..engine.visualization import lay_out
 from ..errors import ConfigError, ImageError
+from ..faults import check_writable
 from ..generation import GenerationOptions
 from ..images import load_image, to_uint8_array
 from ..registry import TRANSFORMS
@@ -53,7 +57,8 @@ class MiniGPT4Inferencer:
     Raises:
         MissingWeightsError: If weights are not there. This is found out
             before anything large is allocated.
-        ConfigError: If the model does another task.
+        ConfigError: If there is no such model or device, or the model does
+            another task.
     """
 
     # The head's `task`, and the toolbox's words for it.
@@ -82,6 +87,13 @@ class MiniGPT4Inferencer:
             raise ConfigError(
                 f'{", ".join(sorted(kwargs))}: the model is built already; '
                 'give this to what builds it, or give a name.')
+        if isinstance(model, (str, Path)):
+            if not str(model).endswith('.py'):
+                zoo.find_entry(str(model))
+        elif not isinstance(model, (BaseModel, Config)):
+            raise ConfigError(
+                f'A model is a name, the path of a config file (.py), a '
+                f'config or a built model, not {type(model).__name__}.')
         super().__init__(model, pretrained, device, device_map,
                          offload_folder, **kwargs)
         task = self.config.model.head.get('task', 'caption')
@@ -104,7 +116,14 @@ class MiniGPT4Inferencer:
             batch_size: Images answered at once; as soon as one is done, the
                 next takes its place.
             **kwargs: For the steps of the inferencer, as in the toolbox.
+
+        Raises:
+            ConfigError: If an option is unknown or has no meaning.
         """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError('batch_size must be a whole number of 1 or '
+                              f'more, not {batch_size!r}.')
+        self._check_options(kwargs)
         reading, decoding, drawing, packing = self._dispatch_kwargs(**kwargs)
         asked: list = []
         done: set[int] = set()
@@ -129,6 +148,21 @@ class MiniGPT4Inferencer:
         samples = [sample for sample in asked if id(sample) in done]
         drawn = self.visualize(items, samples, **drawing)
         return self.postprocess(samples, drawn, return_datasamples, **packing)
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        """Name what no step takes, and make the folder of drawings."""
+        known = (self.preprocess_kwargs | self.forward_kwargs
+                 | self.visualize_kwargs | self.postprocess_kwargs)
+        for name in options.keys() - known:
+            near = get_close_matches(name, known) or sorted(known)
+            raise ConfigError(f'There is no option {name!r}. Near ones: '
+                              f'{", ".join(near)}.')
+        folder = options.get('show_dir')
+        if folder is None:
+            return
+        # Before the answers, which would be lost.
+        check_writable(Path(folder, 'x.png'), 'show_dir')
+        Path(folder).mkdir(parents=True, exist_ok=True)
 
     def _inputs_to_list(self, inputs: Any) -> list:
         """A folder stands for its images, in the order of their names.
@@ -220,7 +254,17 @@ class MiniGPT4Inferencer:
                   wait_time: int = 0,
                   resize: int | None = None,
                   show_dir: str | None = None) -> list[np.ndarray] | None:
-        """Draw the answers into copies of the images, RGB."""
+        """Draw the answers under copies of the images, RGB.
+
+        Args:
+            ori_inputs: ``img`` of each.
+            preds: The data samples with their answers.
+            show: Show each in a window.
+            wait_time: How long a window stays, in seconds.
+            resize: Length that an image's longer side is brought to, in
+                pixels.
+            show_dir: A folder for the drawings, made if it is not there.
+        """
         if not show and show_dir is None:
             return None
         if self.visualizer is None:
@@ -239,12 +283,16 @@ class MiniGPT4Inferencer:
             name = _unlike(names, name)
             out_file = None
             if show_dir is not None:
-                Path(show_dir).mkdir(parents=True, exist_ok=True)
                 out_file = str(Path(show_dir) / f'{name}.png')
+            image = self.read(source)
+            if resize is not None:
+                image = ImageOps.contain(
+                    Image.fromarray(to_uint8_array(image)), (resize, resize))
+            pixels, texts, text_cfg = lay_out(to_uint8_array(image), sample)
             draw(
-                to_uint8_array(self.read(source)),
-                sample,
-                resize=resize,
+                pixels,
+                texts,
+                text_cfg=text_cfg,
                 show=show,
                 wait_time=wait_time,
                 name=name,

@@ -9,9 +9,11 @@ from ..errors import ConfigError
 from .caption import CaptionInferencer
 from .vqa import VQAInferencer
 
+# By the toolbox's word for the task, and by the head's.
 INFERENCERS = {
-    inferencer.task_name: inferencer
+    name: inferencer
     for inferencer in (CaptionInferencer, VQAInferencer)
+    for name in (inferencer.task_name, inferencer.task)
 }
 
 
@@ -20,23 +22,28 @@ def open_model(name: str, device: str | None = None,
     """Open a model of the zoo, ready to answer.
 
     Args:
-        name: A name that :func:`list_entries` knows, in any case.
+        name: A name that :func:`list_entries` knows, in any case, or the
+            path of a config file.
         device: Where to run; None takes a GPU if there is one.
         **kwargs: As of the inferencers, ``llm``, ``weights``, ``dtype``
             and ``quantization`` among them.
 
     Raises:
-        ConfigError: If there is no such model; the message names near ones.
+        ConfigError: If there is no such model, the message naming near ones;
+            or the config cannot be read or is of no task.
         MissingWeightsError: If weights are not there.
     """
-    found = {entry.name: entry for entry in zoo.entries()}
-    entry = found.get(name.lower())
-    if entry is None:
-        from difflib import get_close_matches
-        near = get_close_matches(name.lower(), found) or found
-        raise ConfigError(
-            f'There is no model "{name}". Near ones: {", ".join(near)}.')
+    if name.endswith('.py'):
+        opened: Any = zoo.read_config(name)
+        task = ((opened.get('model') or {}).get('head') or {}).get(
+            'task', 'caption')
+    else:
+        opened = zoo.find_entry(name).name
+        task = zoo.find_entry(name).task
     if device is None:
         import torch
         device = 'cuda' if torch.cuda.is_available() else None
-    return INFERENCERS[entry.task](entry.name, device=device, **kwargs)
+    if task not in INFERENCERS:
+        raise ConfigError(f'{name}: model.head.task is {task!r}; an '
+                          'inferencer is for caption or vqa.')
+    return INFERENCERS[task](opened, device=device, **kwargs)

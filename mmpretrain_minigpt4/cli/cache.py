@@ -84,7 +84,9 @@ def cache_features(args: argparse.Namespace) -> int:
     config = read_config(args.config, args.cfg_options)
     out = args.out or Path('data', 'features', Path(args.config).stem)
     from ..apis.cache_features import cache_features as run
-    with progress(args.quiet, 'Features') as advance:
+    from ..apis.config_files import misfits_named
+    with progress(args.quiet, 'Features') as advance, \
+            misfits_named(args.config):
         try:
             report = run(
                 config, out, args.loader, args.dtype, args.shard_size,

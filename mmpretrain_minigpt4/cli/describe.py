@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError
+from ..errors import ConfigError, ImageError
 from .exits import OK, SOME_FAILED, UsageError
 from .inputs import STANDARD_INPUT, Found, find_images
 from .main import CAPTION_MODEL, PROGRAM, VQA_MODEL
@@ -114,9 +114,11 @@ def _answer(args: argparse.Namespace, key: str, default: str,
 def _open(args: argparse.Namespace, model: str, key: str) -> Any:
     """Open the model, and refuse one that does another task."""
     quiet_libraries(progress=not args.quiet)
-    from ..apis import open_model
-    if args.device is not None:
-        _check_device(args.device)
+    from ..apis import check_device, open_model
+    try:
+        check_device(args.device)
+    except ConfigError as error:
+        raise UsageError(f'--{error}') from error
     inferencer = open_model(
         model,
         device=args.device,
@@ -135,18 +137,6 @@ def _open(args: argparse.Namespace, model: str, key: str) -> Any:
     if toolbox is not None:
         toolbox.disable_progress_bar = True
     return inferencer
-
-
-def _check_device(name: str) -> None:
-    import torch
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f'--device {name}: PyTorch cannot use it here '
-            f'({str(error).splitlines()[0]}). Leave it out to take what '
-            'there is.') from error
 
 
 def _decode(inputs: Iterable[Found]) -> 'Iterator[Item]':

@@ -97,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
              args.quantization]
     out = Path(args.out or Path('work_dirs', 'eval',
                                 '_'.join(filter(None, names))))
+    from ..faults import check_writable
+    check_writable(out / 'x.json', '--out')
     out.mkdir(parents=True, exist_ok=True)
     first = os.environ.get('RANK', '0') in ('', '0')
     rows, codes = [], []

@@ -155,8 +155,9 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
     model.add_argument(
         '--model',
         metavar='NAME',
-        help=f'a name that `{PROGRAM} models` lists (default: {default}, '
-        'which knows drawn scenes of coloured shapes only)')
+        help=f'a name that `{PROGRAM} models` lists, or a config file '
+        f'(default: {default}, which knows drawn scenes of coloured shapes '
+        'only)')
     model.add_argument(
         '--llm',
         metavar='DIR',

@@ -85,6 +85,9 @@ def _test(argv: Sequence[str] | None) -> None:
     if args.amp:
         _check_amp(cfg)
         cfg.test_cfg.fp16 = True
+    if args.show_dir is not None:
+        from ..faults import check_writable
+        check_writable(Path(args.show_dir, 'x.png'), '--show-dir')
     if args.show or args.show_dir is not None:
         cfg.setdefault('default_hooks', {})
         cfg.default_hooks.visualization = dict(
@@ -297,6 +300,8 @@ def _check_out(args: argparse.Namespace) -> tuple[bool, bool]:
         raise UsageError(
             f'--out {args.out}: the name must end in one of '
             f'{first}{", ".join(sorted(kinds))}.')
+    from ..faults import check_writable
+    check_writable(args.out, '--out')
     return answers, predictions and not answers
 
 

@@ -117,11 +117,8 @@ class TextVisualizationHook(Hook):
             if self.out_dir is not None:
                 Path(self.out_dir).mkdir(parents=True, exist_ok=True)
                 out_file = str(Path(self.out_dir) / f'{name}_{step}.png')
-            texts = _texts(sample)
-            told = [texts['pred_caption']] if field == 'pred_caption' else [
-                f'Q: {texts["question"]}', f'A: {texts["pred_answer"]}']
-            pixels, text_cfg = with_strip(
-                _pixels(path, batch['inputs'][i]), '\n'.join(told))
+            pixels, texts, text_cfg = lay_out(
+                _pixels(path, batch['inputs'][i]), sample)
             getattr(visualizer, DRAW[field])(
                 pixels,
                 texts,
@@ -139,6 +136,25 @@ class TextVisualizationHook(Hook):
             return runner.visualizer
         from mmpretrain.visualization import UniversalVisualizer
         return UniversalVisualizer.get_instance('text')
+
+
+def lay_out(pixels: np.ndarray, sample: Any
+            ) -> tuple[np.ndarray, dict[str, str], dict]:
+    """Put a strip for the texts of a sample under its image.
+
+    Args:
+        pixels: uint8[H, W, 3].
+        sample: With an answer.
+
+    Returns:
+        tuple: The pixels, and what the toolbox's visualizer takes as the
+        sample and as ``text_cfg``.
+    """
+    texts = _texts(sample)
+    told = texts['pred_caption'] if 'pred_caption' in sample else (
+        f'Q: {texts["question"]}\nA: {texts["pred_answer"]}')
+    pixels, text_cfg = with_strip(pixels, told)
+    return pixels, texts, text_cfg
 
 
 def with_strip(pixels: np.ndarray, text: str) -> tuple[np.ndarray, dict]:

@@ -19,6 +19,7 @@ from mmpretrain_minigpt4.errors import (
     ImageError,
     MissingWeightsError,
 )
+from mmpretrain_minigpt4.zoo import config_path
 
 
 @pytest.fixture(scope='module')
@@ -105,8 +106,11 @@ def test_prompts_and_decoding_options_are_arguments(caption, picture):
 def test_options_without_meaning_are_refused(caption, picture):
     with pytest.raises(GenerationError, match='temperature'):
         caption(picture, temperature=-1)
-    with pytest.raises(ValueError, match='max_length'):
+    with pytest.raises(ConfigError, match="'max_length'.*max_new_tokens"):
         caption(picture, max_length=3)
+    for size in (0, 1.5, 'x'):
+        with pytest.raises(ConfigError, match=f'batch_size.*{size}'):
+            caption(picture, batch_size=size)
 
 
 def test_an_unreadable_image_is_named(caption, tmp_path):
@@ -142,6 +146,20 @@ def test_images_of_one_name_are_drawn_into_files_of_their_own(
         '2.png', 'two.halves.png', 'two.halves_2.png']
 
 
+def test_a_folder_for_drawings_that_cannot_be_is_told_first(
+        caption, picture, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ConfigError, match='show_dir.*file is no folder'):
+        caption([object()], show_dir=tmp_path / 'file' / 'new')
+
+
+def test_any_question_can_be_drawn(vqa, picture, tmp_path):
+    vqa(picture, r'Is it $\frac{1}$ or $x^$?', show_dir=tmp_path, resize=100)
+    drawn = Image.open(tmp_path / 'two.halves.png')
+    # The texts have a strip of their own, under the image.
+    assert drawn.width > 300 and drawn.height > drawn.width * 0.7
+
+
 def test_data_samples_come_back_on_request(vqa, picture):
     sample, = vqa(picture, 'red', return_datasamples=True)
     assert sample.pred_answer == vqa(picture, 'red')[0]['pred_answer']
@@ -150,6 +168,17 @@ def test_data_samples_come_back_on_request(vqa, picture):
 def test_a_model_of_the_other_task_is_refused(models):
     with pytest.raises(ConfigError, match="'vqa'.*'_caption'"):
         ImageCaptionInferencer(models['vqa'])
+
+
+def test_what_is_no_model_or_no_device_is_named():
+    with pytest.raises(ConfigError, match='Near ones.*minigpt-4_tiny_vqa'):
+        apis.VQAInferencer('minigpt-4_tiny_vaq')
+    with pytest.raises(ConfigError, match='not NoneType'):
+        apis.VQAInferencer(None)
+    with pytest.raises(ConfigError, match="'gpu'.*Expected one of"):
+        apis.VQAInferencer('minigpt-4_tiny_vqa', device='gpu')
+    with pytest.raises(ConfigError, match='pretrained .*not 5'):
+        apis.VQAInferencer('minigpt-4_tiny_vqa', pretrained=5)
 
 
 def test_settings_of_a_built_model_are_refused(models):
@@ -174,3 +203,6 @@ def test_open_model_picks_the_inferencer_and_names_near_models(
     assert isinstance(ours(picture, 'red')[0]['pred_answer'], str)
     with pytest.raises(ConfigError, match='minigpt-4_vicuna-7b_caption'):
         apis.open_model('minigpt-4_vicuna-7b_captoin')
+    path = config_path('minigpt-4_vicuna-7b_vqa')
+    assert type(apis.open_model(
+        str(path), pretrained=False, device='cpu', **shrink)) is type(ours)
