@@ -36,13 +36,14 @@ class Arrival:
     def __init__(self, *tensors: torch.Tensor | None) -> None:
         self._event = None
         self._found = tensors
-        if any(x is not None and x.device.type == 'cuda' for x in tensors):
+        there = next((x for x in tensors if x is not None and x.is_cuda), None)
+        if there is not None:
             self._found = tuple(
                 None if x is None else torch.empty_like(
                     x, device='cpu', pin_memory=True).copy_(
                         x, non_blocking=True) for x in tensors)
-            self._event = torch.cuda.Event()
-            self._event.record()
+            self._event = torch.cuda.current_stream(
+                there.device).record_event()
 
     def lists(self) -> list[list | None]:
         """The numbers, once they are there."""
