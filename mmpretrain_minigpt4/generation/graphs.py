@@ -54,6 +54,8 @@ class Graphs:
     def forget(self) -> None:
         """Drop the recordings, before what they read is moved."""
         self._known.clear()
+        # PyTorch lets nobody into a pool whose recordings are all gone.
+        self._pool = None
 
     def _record(self, shapes: tuple) -> None:
         started = time.perf_counter()
