@@ -1,0 +1,64 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""From pixels to text, each setting of the engine on and off: one text."""
+
+import pytest
+import torch
+
+from mmpretrain_minigpt4.benchmarking.dims import get_dims
+from mmpretrain_minigpt4.benchmarking.inputs import make_samples
+from mmpretrain_minigpt4.benchmarking.pair import build_ours
+from mmpretrain_minigpt4.generation import EngineSettings
+from mmpretrain_minigpt4.models.data_preprocessor import ImageListPreprocessor
+
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(scope='module', params=DEVICES)
+def model(request):
+    device = torch.device(request.param)
+    model = build_ours(get_dims('tiny'), 'float32', device)
+    model.data_preprocessor = ImageListPreprocessor(
+        (120., ) * 3, (70., ) * 3).to(device)
+    return model
+
+
+def answers(model, settings):
+    """Texts by sample: ten images in batches of three, lengths uneven."""
+    model.head.engine = settings
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (10, 3, 28, 28), dtype=torch.uint8,
+                           generator=draw)
+    samples = make_samples(model, 10, 40)
+    batches = (dict(inputs=images[i:i + 3], data_samples=samples[i:i + 3])
+               for i in range(0, 10, 3))
+    for _, error in model.answers(batches, slots=4, max_new_tokens=12):
+        assert error is None
+    return [sample.pred_caption for sample in samples]
+
+
+@pytest.fixture(scope='module')
+def plain(model):
+    return answers(model, EngineSettings(graphs=False, lag=0, ahead=False))
+
+
+@pytest.mark.parametrize('settings', [
+    dict(), dict(graphs=True), dict(graphs=True, kernels=False, lag=2),
+    dict(graphs=True, ahead=False, reuse=False), dict(lag=1),
+    dict(fast=False, lag=1)])
+def test_no_setting_changes_a_text(model, plain, settings):
+    assert answers(model, EngineSettings(**settings)) == plain
+    assert len(set(plain)) > 1
+
+
+def test_one_image_is_answered_as_in_a_batch(model):
+    with torch.no_grad():
+        model.head.engine = EngineSettings()
+        images = torch.randn(3, 3, 28, 28, device=model.device)
+        samples = make_samples(model, 3, 40)
+        together = model(images, samples, mode='predict', max_new_tokens=9)
+        texts = [sample.pred_caption for sample in together]
+        for image, sample, text in zip(images, samples, texts, strict=True):
+            alone, = model(image[None], [sample], mode='predict',
+                           max_new_tokens=9)
+            assert alone.pred_caption == text
