@@ -21,7 +21,7 @@ import torch
 
 from ..errors import GenerationError, PromptError
 from .beams import BeamSearch, advance_all
-from .keeping import new_decoder
+from .keeping import new_decoder, refresh
 from .options import GenerationOptions
 from .prompt import Prompt
 from .sampling import choose, new_generator
@@ -107,6 +107,8 @@ class Engine:
         self.context, self.num_beams = context, num_beams
         self.patience = settings.patience
         self.decoder = new_decoder(llm, slots, num_beams, settings)
+        self._made_for = llm, settings
+        self._is_new = True
         self.device = llm.get_input_embeddings().weight.device
         self.lag = settings.lag_on(self.device)
         self.stats = EngineStats()
@@ -129,6 +131,9 @@ class Engine:
         """
         source = iter(requests)
         self._cancelled.clear()
+        if not self._is_new:
+            refresh(self._made_for[0], self.decoder, self._made_for[1])
+        self._is_new = False
         waiting: list[_Row] = []
         more = True
         try:

@@ -76,6 +76,22 @@ def keep(llm: torch.nn.Module, decoder: LlamaDecoder | GeneralDecoder
     _kept[llm] = decoder
 
 
+def refresh(llm: torch.nn.Module, decoder: LlamaDecoder | GeneralDecoder,
+            settings: EngineSettings) -> None:
+    """Let a decoder forget recordings of weights that lie elsewhere now.
+
+    Args:
+        llm: Its model.
+        decoder: What :func:`new_decoder` gave for it.
+        settings: Likewise.
+    """
+    if isinstance(decoder, StaticDecoder):
+        key = _key(llm, decoder.width, settings)
+        if key != decoder.key:
+            decoder.graphs.forget()
+            decoder.key = key
+
+
 def release(llm: torch.nn.Module) -> None:
     """Free what is kept for a model, as training does."""
     _kept.pop(llm, None)

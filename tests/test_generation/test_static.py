@@ -206,6 +206,19 @@ def test_nothing_is_kept_of_other_weights(prompts, change):
     assert keeping.kept_decoder(llm) is None
 
 
+def test_an_engine_that_is_kept_steps_with_new_weights(prompts, recorded):
+    llm = build('llama')
+    asked = requests(llm, prompts[:1], GenerationOptions(max_new_tokens=4))
+    engine = Engine(llm, settings=static())
+    list(engine.run(asked))
+    made = len(recorded)
+    list(engine.run(asked))
+    assert len(recorded) == made
+    llm.double().float()
+    list(engine.run(asked))
+    assert len(recorded) > made
+
+
 def test_sizes_are_rounded_up_to_powers_of_two():
     assert [bucket(x) for x in (1, 2, 3, 4, 5, 128, 129)] == [
         1, 2, 4, 4, 8, 128, 256]
