@@ -30,6 +30,7 @@ from ..errors import (
 )
 from ..evaluation.runs import (
     AnswerLog,
+    fingerprint,
     make_summary,
     read_settings,
     score,
@@ -44,7 +45,7 @@ from ..faults import Faults
 from ..registry import LOOPS
 from .numbered import batch_size, describe, numbered_loader, singles
 from .progress import progress
-from .sharding import in_step
+from .sharding import in_step, is_sharded
 from .state import unwrapped
 
 
@@ -198,6 +199,9 @@ class TestLoop(BaseTestLoop):
                 raise
             return log.settings, log.answered()
 
+        if rank and is_sharded(self.runner.model):
+            # The first process hashes each weight, which all gather.
+            fingerprint(unwrapped(self.runner.model))
         log.settings, known = self._on_first(prepare)
         known = {i for i in known if i < self.size}
         if known:

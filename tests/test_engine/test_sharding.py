@@ -61,12 +61,14 @@ def run(folder, launcher='none', weights=None):
         load_trained(model, weights)
         runner.val()
     runner.test()
-    answers = (folder / 'answers.jsonl').read_text().splitlines()[1:]
+    first, *answers = map(json.loads, (
+        folder / 'answers.jsonl').read_text().splitlines())
     return model, dict(
         before=before, after=shares(model), trained=trained(model),
         said=getattr(said, 'all', None),
         loss=runner.message_hub.get_scalar('val/loss').current(),
-        tested=[json.loads(x)['pred_caption'] for x in answers])
+        tested=[x['pred_caption'] for x in answers],
+        weights=first['run']['settings']['weights'])
 
 
 def work(folder, rank):
@@ -146,6 +148,8 @@ def test_a_sharded_model_answers_as_a_whole_one(two, one):
     assert len(whole['said']) == 3 and all(whole['said'])
     assert first['said'] == whole['tested'] == whole['said']
     assert first['tested'] == whole['tested']
+    # So one can go on where the other was broken off.
+    assert first['weights'] == whole['weights']
     texts = [next(x.glob('samples/*.txt')).read_text()
              for x in (folder / 'shared', alone)]
     assert texts[0] == texts[1] and texts[0].count('answer: ') == 2

@@ -144,19 +144,23 @@ def test_sigterm_to_torchrun_saves_once_and_the_run_goes_on(place):
     assert end(place, 'cut') == end(place, 'whole')
 
 
-def test_two_machines_train_what_one_with_two_devices_does(place):
+def test_two_machines_train_what_one_does_though_a_process_dies(place):
+    (place / 'nodes').mkdir()
+    (place / 'nodes' / 'dies').touch()
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     both = [
-        start(place, 'nodes', [], ('tools/dist_train.sh', '1'),
+        start(place, 'nodes', [], ('tools/dist_train.sh', '1', '--resume'),
               suffix=str(node), NNODES='2', NODE_RANK=str(node),
-              MASTER_ADDR='127.0.0.1', PORT=str(port))
+              MASTER_ADDR='127.0.0.1', PORT=str(port), MAX_RESTARTS='1')
         for node in (0, 1)
     ]
     codes = [finish(x) for x in both]
-    assert codes == [0, 0], said(place, 'nodes0') + said(place, 'nodes1')
+    first, second = said(place, 'nodes0'), said(place, 'nodes1')
+    assert codes == [0, 0], first + second
+    # Each machine starts its own process again.
+    assert 'lost another process' in first and 'exitcode: 7' in second
     assert end(place, 'nodes') == end(place, 'whole')
-    # The first process of all writes, once.
-    assert 'Saved ' in said(place, 'nodes0')
-    assert 'Saved ' not in said(place, 'nodes1')
+    # The first process of all writes, alone.
+    assert 'Saved ' in first and 'Saved ' not in second

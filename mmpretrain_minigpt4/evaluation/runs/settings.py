@@ -25,7 +25,10 @@ def digest(value: Any) -> str:
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> str:
-    """A digest of all weights: names, shapes, types and every number."""
+    """A digest of all weights: names, shapes, types and every number.
+
+    All processes of a sharded model have to ask for it.
+    """
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         for tensor in _plain(value):
@@ -40,6 +43,8 @@ def _plain(value: Any) -> list[Tensor]:
     """The tensors inside of a quantised one; itself for any other."""
     if not isinstance(value, Tensor):
         return []
+    if hasattr(value, 'full_tensor'):  # a share of a sharded one
+        return [value.full_tensor()]
     if hasattr(value, '__tensor_flatten__'):
         names, _ = value.__tensor_flatten__()
         return [x for name in names for x in _plain(getattr(value, name))]
