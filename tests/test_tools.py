@@ -107,6 +107,20 @@ def test_a_key_that_no_class_knows_is_named(tmp_path, capsys, option):
     assert 'unexpected keyword' in line
 
 
+@needs_tiny
+@pytest.mark.parametrize('option, hint', [
+    ('train_dataloader.dataset.type=Foo', 'Foo is not in the'),
+    ('optim_wrapper.optimizer.type=Foo', 'optimizer.type'),
+    ('optim_wrapper.optimizer.lr=high', "lr='high'"),
+    ('train_cfg.max_iters=many', 'got many')])
+def test_a_value_that_cannot_be_trained_with_is_named(tmp_path, capsys,
+                                                      option, hint):
+    config = CONFIGS / 'minigpt-4_tiny_stage2.py'
+    assert run_train([str(config), '--work-dir', str(tmp_path),
+                      '--cfg-options', option]) == 3
+    assert hint in error_line(capsys)
+
+
 @pytest.mark.parametrize('option', [
     'test_dataloader.batch_size=0', 'val_dataloader.batch_size=2.5',
     'test_dataloader.num_workers=-1', 'train_dataloader.batch_size=eight'])

@@ -42,6 +42,12 @@ def check_config(config: Config, path: str | Path, *needs: str) -> None:
                 f'{path} has no {key}: it must be a dict, and is '
                 f'{config.get(key)!r}. Start from a config in '
                 'configs/minigpt4/.')
+    if 'optim_wrapper' in needs:
+        optimizer = config.optim_wrapper.get('optimizer')
+        rate = optimizer.get('lr') if isinstance(optimizer, Mapping) else None
+        if not isinstance(rate, (int, float, type(None))):
+            raise ConfigError(f'optim_wrapper.optimizer.lr={rate!r}: give a '
+                              'number.')
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         check_loader(key, config.get(key))
     folder = config.get('work_dir')
@@ -106,19 +112,33 @@ def check_loader(key: str, loader: Any) -> None:
 
 @contextmanager
 def misfits_named(path: str | Path) -> Iterator[None]:
-    """Name the config where a part of it has a key that its class lacks.
+    """Name the config where a part has a key or a type that is not known.
 
     mmengine builds some parts of a run when it is built and others when it
     begins.
 
     Raises:
-        ConfigError: In place of the ``TypeError`` of such a class.
+        ConfigError: In place of the ``TypeError`` of such a class, and of
+            the ``KeyError`` of a registry without it.
     """
     try:
         yield
     except TypeError as error:
+        if 'None is not a callable object' in str(error):
+            raise ConfigError(
+                f'{path}: optim_wrapper.optimizer.type names no optimizer '
+                'that is known. Mend it, for instance to AdamW.') from error
         if not re.search(r'__init__\(\) (?:got an unexpected keyword|missing '
                          r'\d+ required)', str(error)):
             raise
         raise ConfigError(f'{path}: {error}. Mend that key of the config, '
                           'or of --cfg-options.') from error
+    except KeyError as error:
+        found = re.match(r'(\S+ is not in the \S+ registry)',
+                         str(error.args[0] if error.args else ''))
+        if found is None:
+            raise
+        raise ConfigError(
+            f'{path}: {found.group(1)}. Mend that type in the config or in '
+            '--cfg-options, or import its package by custom_imports.'
+        ) from error

@@ -62,7 +62,8 @@ class TrainLoop(BaseLoop):
                  val_interval: int = 1000) -> None:
         for name, value in dict(
                 max_iters=max_iters, val_interval=val_interval).items():
-            if value < 1 or int(value) != value:
+            if (not isinstance(value, (int, float)) or value < 1
+                    or int(value) != value):
                 raise ConfigError(
                     f'train_cfg.{name} must be a whole number from 1 on, '
                     f'got {value}.')
