@@ -108,9 +108,10 @@ def _key(llm: torch.nn.Module, width: int, settings: EngineSettings
 
     Recordings read weights where they lay, and do what the layers did then.
     """
-    found = [width, settings.reuse, settings.kernels, llm.training,
+    found = [width, settings.reuse, settings.kernels,
              torch.is_inference_mode_enabled()]
     for layer in llm.modules():
+        found.append(layer.training)
         for weight in layer._parameters.values():
             if type(weight) is torch.nn.Parameter:
                 found += weight.data_ptr(), weight.dtype, weight.device
