@@ -98,7 +98,7 @@ def cache_features(args: argparse.Namespace) -> int:
                 f'{out} cannot be written: {error}. Mend that, and give the '
                 'command again; what is done stays.') from error
     for fault in report.broken:
-        print(f'broken\t{escape(fault)}')
+        print(f'broken\t{escape(str(fault))}')
     print(report)
     print(f'Train with: --cfg-options model.features={out}')
     return SOME_FAILED if report.broken else OK
