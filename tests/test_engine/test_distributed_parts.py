@@ -48,10 +48,10 @@ def quantised(method):
     return new_model(head=dict(quantization=method if there else 'none'))
 
 
-def step(folder, model, **options):
-    """Train for a step of SGD; gives what is trained then."""
-    build(folder, steps=1, model=model, param_scheduler=None, wrapper=SGD,
-          **options).train()
+def step(folder, model, batches=1, **options):
+    """Train for a step of SGD, on some batches; gives what is trained."""
+    build(folder, steps=batches, model=model, param_scheduler=None,
+          wrapper=dict(SGD, accumulative_counts=batches), **options).train()
     return trained(model)
 
 
@@ -75,6 +75,8 @@ def work(folder, rank):
     report = dict(
         lora=step(folder / 'lora', lora(), **both),
         narrow=step(folder / 'narrow', narrow(), **both),
+        summed=step(folder / 'summed', lora(), batches=2,
+                    launcher='pytorch', loader=loader(EQUAL, batch_size=1)),
         **{method: step(folder / method, quantised(method), **both)
            for method in LIBRARIES})
 
@@ -115,7 +117,7 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name, model, tolerance', [
-    ('lora', lora, 1e-3), ('narrow', narrow, 1e-2),
+    ('lora', lora, 1e-3), ('summed', lora, 1e-3), ('narrow', narrow, 1e-2),
     ('int8', lambda: quantised('int8'), 1e-3),
     ('int4', lambda: quantised('int4'), 1e-3)])
 def test_the_gradient_is_that_of_one_process_with_the_doubled_batch(
