@@ -123,7 +123,7 @@ train_dataloader = dict(dataset=dict(
 
 
 @pytest.mark.parametrize('words, said', [
-    (['nowhere.py'], 'no config nowhere.py'),
+    (['nowhere.py'], 'nowhere.py: there is no such config file'),
     ([CONFIG, '--shard-size', '0'], '--shard-size 0'),
     ([CONFIG, '--cfg-options', 'model.checkpoints'], 'give KEY=VALUE'),
 ])
