@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 from .packed_linear import can_prepack
 
-# From so many queries and keys on, head by head is faster.
+# From so many queries and keys on, one thread is faster head by head; several
+# share the heads of the fused operator.
 MANY = 192
 
 
@@ -27,8 +28,8 @@ def attention(q: torch.Tensor,
 
     On CPUs the fused operator is slower than its parts for bfloat16 and for
     single queries; those are best computed in float32, which keys in
-    bfloat16 are widened to; and whole images are best taken head by head,
-    whose products oneDNN does faster.
+    bfloat16 are widened to; and one thread sees whole images best head by
+    head, whose products oneDNN does faster.
 
     Args:
         q: float[B, H, T, D].
@@ -54,7 +55,7 @@ def attention(q: torch.Tensor,
                          None if bias is None else bias.float())
         return wide.to(q.dtype)
     if (not narrow and bias is None and min(q.shape[2], k.shape[2]) >= MANY
-            and can_prepack(q.dtype)):
+            and torch.get_num_threads() == 1 and can_prepack(q.dtype)):
         return _head_by_head(q, k, v)
     if not narrow and not short:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)

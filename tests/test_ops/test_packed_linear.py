@@ -27,6 +27,14 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def pair():
     """A plain layer and its prepacked twin."""
     torch.manual_seed(0)
@@ -165,7 +173,7 @@ def test_attention_is_the_same_whichever_way_it_goes(with_bias, rows,
 
 
 @pytest.mark.parametrize('queries, keys', [(200, 200), (193, 257)])
-def test_attention_over_whole_images_is_the_same(queries, keys):
+def test_attention_over_whole_images_is_the_same(queries, keys, one_thread):
     torch.manual_seed(0)
     # Views as of a product for queries, keys and values together.
     q = torch.randn(2, queries, 3, 24).transpose(1, 2)
