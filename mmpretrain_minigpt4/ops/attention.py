@@ -26,10 +26,10 @@ def attention(q: torch.Tensor,
               dropout: float = 0.0) -> torch.Tensor:
     """Mix values by how well their keys fit the queries.
 
-    On CPUs the fused operator is slower than its parts for bfloat16 and for
-    single queries; those are best computed in float32, which keys in
-    bfloat16 are widened to; and one thread sees whole images best head by
-    head, whose products oneDNN does faster.
+    On CPUs the fused operator is slower than its parts for bfloat16, and for
+    single queries of several rows; single queries in bfloat16 are best
+    computed in float32, which their keys are widened to; and one thread sees
+    whole images best head by head, whose products oneDNN does faster.
 
     Args:
         q: float[B, H, T, D].
@@ -57,7 +57,7 @@ def attention(q: torch.Tensor,
     if (not narrow and bias is None and min(q.shape[2], k.shape[2]) >= MANY
             and torch.get_num_threads() == 1 and can_prepack(q.dtype)):
         return _head_by_head(q, k, v)
-    if not narrow and not short:
+    if not narrow and not (short and q.shape[0] >= 4):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # float[B, H, T, D] x float[B, H, D, N] -> float[B, H, T, N]
     scores = torch.matmul(q * q.shape[-1]**-0.5, k.transpose(-1, -2))
