@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,8 @@ def run(code: str, **env: str) -> dict:
     return json.loads(reply.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope='module')
-def broken_first():
-    """The toolbox imported first, as far as it gets; then this package."""
-    return run("""
+# The toolbox imported first, as far as it gets; then this package.
+BROKEN_FIRST = """
 def attempt(name, statement):
     try:
         exec(statement, globals())
@@ -68,7 +67,21 @@ import mmpretrain_minigpt4
 attempt('torchvision after', 'import torchvision')
 """ + EVERYTHING + """
 done['early name'] = get_model is mmpretrain.apis.model.get_model
-""")
+"""
+LIBRARIES_FIRST = ('import torch, transformers, mmengine, mmengine.runner\n'
+                   'import mmpretrain_minigpt4\n' + EVERYTHING)
+
+
+@pytest.fixture(scope='module')
+def orders():
+    """Both orders, in two processes at once: each imports for seconds."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(run, (BROKEN_FIRST, LIBRARIES_FIRST)))
+
+
+@pytest.fixture(scope='module')
+def broken_first(orders):
+    return orders[0]
 
 
 def check_everything(done):
@@ -90,10 +103,8 @@ def test_all_works_when_the_toolbox_was_imported_first_and_failed(
     assert 'torchvision after' not in broken_first
 
 
-def test_all_works_after_torch_transformers_and_mmengine():
-    check_everything(
-        run('import torch, transformers, mmengine, mmengine.runner\n'
-            'import mmpretrain_minigpt4\n' + EVERYTHING))
+def test_all_works_after_torch_transformers_and_mmengine(orders):
+    check_everything(orders[1])
 
 
 def test_still_needed_torchvision_schemas(broken_first):

@@ -258,14 +258,11 @@ def test_the_launch_scripts_hand_words_on_whole(name, words, expected,
 @needs_tiny
 def test_the_tiny_twin_is_tested_by_the_script(tmp_path):
     metrics, shown = tmp_path / 'metrics.json', tmp_path / 'shown'
-    done = subprocess.run(
-        [sys.executable, str(TOOLS / 'test.py'),
-         str(CONFIGS / 'minigpt-4_tiny_caption.py'),
-         '--work-dir', str(tmp_path), '--out', str(metrics),
-         '--out-item', 'metrics', '--show-dir', str(shown), '--interval', '3',
-         '--cfg-options', *FEW],
-        capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert run_test([
+        str(CONFIGS / 'minigpt-4_tiny_caption.py'), '--work-dir',
+        str(tmp_path), '--out', str(metrics), '--out-item', 'metrics',
+        '--show-dir', str(shown), '--interval', '3', '--cfg-options', *FEW
+    ]) == 0
     assert 'shapes/objects_f1' in json.loads(metrics.read_text())
     assert [x.name for x in sorted(shown.iterdir())
             ] == ['000000_0.png', '000003_0.png']
