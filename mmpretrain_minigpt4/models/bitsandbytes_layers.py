@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import PackableInt8
+from ..ops.packed_int8 import LEVELS, OUTLIER
 
 # Weights that share a scale in 4 bits.
 BLOCK = 64
-# Activations above this are multiplied in 16 bits: LLM.int8(), section 3.2.
-OUTLIER = 6.0
-LEVELS = 127  # of int8, on either side of zero
 
 
 class _NoCastNotice(logging.Filter):
@@ -118,30 +116,26 @@ class DynamicInt8Linear(PackableInt8, bnb.nn.Linear8bitLt):
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def take_int8(self) -> tuple[Tensor, Tensor]:
-        """Give away the weight, int8[O, I], and its scales, float[O]."""
-        weight, largest = self.weight.data, self.weight.SCB
-        if largest is None:  # a forward pass has moved it
-            largest = self.state.SCB
-        self._hold(weight.new_empty(0), None)
-        return weight, largest / LEVELS
+        """Give away the weight, int8[O, I]; its scales are float[O]."""
+        own, weight = self.weight, self.weight.data
+        if own.SCB is None:  # a forward pass has moved it
+            own.SCB = self.state.SCB
+        self.state.CB = self.state.SCB = own.CB = None
+        own.data = weight.new_empty(0)
+        return weight, own.SCB / LEVELS
 
     def put_int8(self, weight: Tensor, scale: Tensor) -> None:
-        """Take both back."""
-        self._hold(weight, scale * LEVELS)
-
-    def _hold(self, weight: Tensor, largest: Tensor | None) -> None:
-        self.weight.data = weight
-        self.weight.CB = None if largest is None else weight
-        self.weight.SCB = largest
-        self.state.CB = self.state.SCB = None
+        """Take the weight back; what its scales come from never left."""
+        self.weight.data = self.weight.CB = weight
 
     def _apply(self, fn, recurse: bool = True):
         self.unpack_int8()
         return super()._apply(fn, recurse)
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        self.unpack_int8()
         super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.packed is not None:  # and stays so
+            destination[prefix + 'weight'] = self.int8_parts()[0].clone()
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         self.unpack_int8()

@@ -230,3 +230,23 @@ def test_odd_shapes_are_refused_by_name():
     odd = nn.Sequential(nn.Sequential(nn.Linear(7, 9)))
     with pytest.raises(ConfigError, match='9 x 7'):
         quantize(odd, 'int4')
+
+
+def test_a_packed_layer_is_saved_as_an_unpacked_one_and_stays_packed(llm):
+    model = quantize(copy.deepcopy(llm), 'int8-dynamic')
+    packed = copy.deepcopy(model)
+    if not prepack(packed.model.layers, [('q_proj', 'k_proj', 'v_proj')]):
+        pytest.skip('this PyTorch or CPU has no 8-bit products')
+    saved = model.state_dict()
+
+    def check(found):
+        assert set(found) == set(saved)
+        for key, value in saved.items():
+            assert torch.equal(found[key], value), key
+
+    check(packed.state_dict())
+    layer = packed.model.layers[0].mlp.down_proj
+    assert layer.packed is not None
+    packed.double()  # conversion lays weights out plainly again
+    assert layer.packed is None
+    check(packed.float().state_dict())
