@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 
-from ..ops import joint_linear, linears
+from ..ops import one_product
 from ..ops import triton as fused
 from .cache import KVCache
 from .llama import Llama
@@ -137,8 +137,10 @@ class StaticStep:
 
 def _joint(layers: tuple[torch.nn.Module, ...], x: torch.Tensor
            ) -> torch.Tensor:
-    joint = joint_linear(layers, x)
-    return torch.cat(list(linears(layers, x)), -1) if joint is None else joint
+    product = one_product(layers, x)
+    if product is None:
+        return torch.cat([layer(x) for layer in layers], -1)
+    return product
 
 
 def _descend(bias: torch.Tensor, parents: torch.Tensor,

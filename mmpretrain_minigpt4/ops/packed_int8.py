@@ -147,11 +147,18 @@ def pack_int8(layers: Sequence[PackableInt8]) -> None:
     parts = [layer.take_int8() for layer in layers]
     whole = PackedInt8(torch.cat([weight for weight, _ in parts]),
                        torch.cat([scale for _, scale in parts]))
+    share_out(whole, layers)
+
+
+def share_out(whole: object, layers: Sequence[torch.nn.Module]) -> None:
+    """Tell layers which outputs of a whole are theirs, one after another."""
     start = 0
-    for layer, (weight, _) in zip(layers, parts, strict=True):
+    for layer in layers:
+        stop = start + layer.out_features
+        # Not a submodule: the weight belongs to the layers it is of.
         layer.__dict__['_whole'] = whole
-        layer.__dict__['_share'] = slice(start, start + len(weight))
-        start += len(weight)
+        layer.__dict__['_share'] = slice(start, stop)
+        start = stop
 
 
 @functools.cache

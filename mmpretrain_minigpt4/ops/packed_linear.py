@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .joined_linear import count_owners, joint_bias, joint_linear
-from .packed_int8 import PackableInt8, can_pack_int8, pack_int8
+from .packed_int8 import PackableInt8, can_pack_int8, pack_int8, share_out
 
 # The layout hardly depends on the number of rows; this many is typical.
 ROWS = 32
@@ -98,14 +98,10 @@ def _pack_together(layers: Sequence[nn.Linear]) -> None:
     whole.in_features = layers[0].in_features
     whole.out_features = sum(len(weight) for weight in weights)
     _pack(whole, _reorder(torch.cat(weights)))
-    start = 0
-    for layer, weight in zip(layers, weights, strict=True):
+    for layer in layers:
         del layer._parameters['weight']
         layer.__class__ = PackedShare
-        # Not a submodule: the weight belongs to the layers it is of.
-        layer.__dict__['_whole'] = whole
-        layer.__dict__['_share'] = slice(start, start + len(weight))
-        start += len(weight)
+    share_out(whole, layers)
 
 
 def unpack(layer: nn.Module) -> None:
