@@ -1,6 +1,7 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""What setup.cfg cannot say: which mmcv to ask for, and the ``.mim`` folder.
+"""What setup.cfg cannot say: which mmcv to ask for, the ``.mim`` folder, and
+how the kernels for CPUs are compiled.
 
 * MMPretrain needs ``mmcv``, and does not ask for it itself. Two packages
   provide it, the full ``mmcv`` (compiled) and ``mmcv-lite``; they own the
@@ -11,10 +12,16 @@
 * ``configs/``, ``tools/`` and ``model-index.yml`` lie at the top of the
   repository. A wheel carries them as ``mmpretrain_minigpt4/.mim/``, where
   OpenMIM and this package's model zoo look; a checkout uses them in place.
+* ``ops/native/src/`` is compiled once for each instruction set, by GCC or
+  Clang. The library has no part of Python or PyTorch in it, and the package
+  works without: where there is no such compiler, it is left out.
+  ``MMPRETRAIN_MINIGPT4_KERNELS`` set to ``none`` leaves it out, and set to
+  ``must`` makes that an error.
 """
 
 import configparser
 import os
+import platform
 import shutil
 import site
 import sys
@@ -22,8 +29,11 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'mmpretrain_minigpt4'
@@ -33,6 +43,19 @@ FULL = {
     'mmcv': 'mmcv>=2.0,<2.4',
     'onedl-mmcv': 'onedl-mmcv',
 }
+KERNELS = f'{PACKAGE}.ops.native._kernels'
+SOURCES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / PACKAGE / 'ops/native/src').glob('*.cpp'))
+FLAGS = ('-std=c++17', '-O3', '-g0', '-fno-exceptions', '-fno-rtti',
+         '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden',
+         '-Wno-psabi')
+# Of instruction sets, by the names under which library.py asks for them.
+INSTRUCTIONS = {'baseline': ()}
+if platform.machine().lower() in ('x86_64', 'amd64'):
+    INSTRUCTIONS['avx2'] = '-mavx2', '-mfma'
+    INSTRUCTIONS['avx512'] = ('-mavx512f', '-mavx512bw', '-mavx512dq',
+                              '-mavx512vl', '-mfma')
 
 
 def target_folders() -> list[str]:
@@ -104,6 +127,58 @@ class BuildWithMim(build_py):
                 self.copy_file(str(source), str(target))
 
 
+class BuildKernels(build_ext):
+    """Compile the kernels for every instruction set into one library."""
+
+    def get_ext_filename(self, fullname):
+        # ctypes opens it, so that it serves every version of Python.
+        suffix = '.dylib' if sys.platform == 'darwin' else '.so'
+        return str(Path(*fullname.split('.'))) + suffix
+
+    def build_extension(self, ext):
+        if self.compiler.compiler_type != 'unix':
+            raise CompileError('the kernels want GCC or Clang')
+        try:
+            self._build(ext, ['-fopenmp'])
+        except CompileError:  # Apple's Clang has no OpenMP
+            self._build(ext, [])
+
+    def _build(self, ext, extra):
+        objects = []
+        for name, flags in INSTRUCTIONS.items():
+            objects += self.compiler.compile(
+                ext.sources,
+                output_dir=str(Path(self.build_temp, name)),
+                macros=[('INSTRUCTIONS', name)],
+                extra_postargs=[*FLAGS, *flags, *extra],
+                depends=ext.depends)
+        self.compiler.link_shared_object(
+            objects, self.get_ext_fullpath(ext.name), extra_postargs=extra,
+            target_lang='c++')
+
+
+class Wheel(bdist_wheel):
+    """A wheel with a library in it that no version of Python is tied to."""
+
+    def get_tag(self):
+        *_, machine = super().get_tag()
+        return 'py3', 'none', machine
+
+
+def kernels() -> list[Extension]:
+    """Choose whether the kernels are compiled, and whether they must be."""
+    choice = os.environ.get('MMPRETRAIN_MINIGPT4_KERNELS', 'auto').lower()
+    if choice not in ('auto', 'none', 'must'):
+        raise SystemExit(
+            f'MMPRETRAIN_MINIGPT4_KERNELS={choice!r} has no meaning; give '
+            'one of auto, none, must.')
+    if choice == 'none':
+        return []
+    headers = [str(Path(source).with_name('lanes.h')) for source in SOURCES]
+    return [Extension(KERNELS, SOURCES, depends=headers[:1],
+                      optional=choice == 'auto')]
+
+
 def mim_files() -> list[tuple[Path, str]]:
     """List the files of ``.mim`` with their names in it."""
     kinds = {
@@ -118,4 +193,11 @@ def mim_files() -> list[tuple[Path, str]]:
     return files
 
 
-setup(install_requires=requirements(), cmdclass={'build_py': BuildWithMim})
+setup(
+    install_requires=requirements(),
+    ext_modules=kernels(),
+    cmdclass={
+        'bdist_wheel': Wheel,
+        'build_ext': BuildKernels,
+        'build_py': BuildWithMim,
+    })

@@ -42,7 +42,8 @@ def new_decoder(llm: torch.nn.Module, slots: int, width: int,
         return GeneralDecoder(llm, slots, width)
     device = llm.get_input_embeddings().weight.device
     if not settings.graphs_on(device) or llm in _plain:
-        return LlamaDecoder(llm, slots, width, settings.reuse)
+        return LlamaDecoder(llm, slots, width, settings.reuse,
+                            settings.kernels)
     found, key = _kept.pop(llm, None), _key(llm, width, settings)
     if found is not None and found.key == key and (
             slots <= found.cache.num_slots <= bucket(slots)):

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..ops import attention, linears, one_product
+from ..ops import attention, hide_later, kernels, linears, one_product
 from .cache import KVCache, write
+from .fused_layers import fused_layers
 from .transfer import send
 
 # Models of these classes are built alike.
@@ -39,14 +40,19 @@ class Placement(NamedTuple):
     :func:`~.cache.write`; ``positions`` int[B, T]; ``stop`` is N; ``bias``
     is float[B, 1, T, N], minus infinity where a token may not look, or None
     where it sees everything; ``causal`` says that each new token sees itself
-    and the new tokens before it, and that there is nothing older.
+    and the new tokens before it, and that there is nothing older; with
+    ``before``, int[B], there are so many older entries, all seen;
+    ``lengths``, int[B], are the entries of each row, if the new tokens see
+    no others, but for the bias.
     """
     rows: slice
     entries: torch.Tensor | int
     positions: torch.Tensor
     stop: int
-    bias: torch.Tensor | None
+    bias: torch.Tensor | None = None
     causal: bool = False
+    before: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
 
 
 class Llama:
@@ -54,9 +60,11 @@ class Llama:
 
     Args:
         llm: A model that :meth:`fits`.
+        use_kernels: Whether fused kernels are used, where they work.
     """
 
-    def __init__(self, llm: torch.nn.Module) -> None:
+    def __init__(self, llm: torch.nn.Module, use_kernels: bool = True
+                 ) -> None:
         base = llm.model
         config = llm.config
         self.embed = llm.get_input_embeddings()
@@ -71,6 +79,10 @@ class Llama:
         self.head_dims = getattr(
             config, 'head_dim', None) or config.hidden_size // self.num_heads
         self._angles = None
+        with kernels.off(not use_kernels):
+            # Whether a step or a prompt on a CPU goes through kernels; those
+            # of GPUs are for steps of static shapes.
+            self.fused = kernels.works(self.device, self.dtype) == 'native'
 
     @staticmethod
     def fits(llm: torch.nn.Module) -> bool:
@@ -117,6 +129,12 @@ class Llama:
         """
 
         held = cache.layers(place.rows, place.stop)
+        if self.fused and not torch.is_grad_enabled():
+            return self._fused(embeds, held, place)
+        bias = place.bias
+        if place.before is not None:
+            bias = hide_later(place.before, embeds.shape[1], place.stop,
+                              self.dtype)
 
         def attend(index: int, q: torch.Tensor, k: torch.Tensor,
                    v: torch.Tensor) -> torch.Tensor:
@@ -124,10 +142,40 @@ class Llama:
             write(keys, place.entries, k)
             write(values, place.entries, v)
             mixed = attention(
-                q.transpose(1, 2), keys, values, place.bias, place.causal)
+                q.transpose(1, 2), keys, values, bias, place.causal)
             return mixed.transpose(1, 2)  # float[B, T, H, D]
 
-        return self._layers(embeds, place.positions, attend)
+        with kernels.off(not self.fused):
+            return self._layers(embeds, place.positions, attend)
+
+    def _fused(self, embeds: torch.Tensor,
+               held: Sequence[tuple[torch.Tensor, torch.Tensor]],
+               place: Placement) -> torch.Tensor:
+        x = embeds.to(self.dtype)
+        operators = kernels.operators(x.device, x.dtype)
+        # float[B, T, D] each
+        turns = [table.squeeze(-2) for table in self._turns(place.positions)]
+        entries, bias, before = place.entries, place.bias, place.before
+        if isinstance(entries, int):
+            entries = torch.arange(entries, entries + x.shape[1]).expand(
+                x.shape[:2])
+        if place.causal:
+            before = entries.new_zeros(len(x))
+        if place.lengths is not None and bias is not None:
+            bias = bias.squeeze(1)
+
+        def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
+            keys, values = held[index]
+            q = operators.rotate_and_write(
+                qkv, *turns, keys, values, entries, self.num_heads,
+                self.num_kv_heads)
+            if place.lengths is not None:
+                return operators.decode_attention(
+                    q, keys, values, place.lengths, bias)
+            return attention(q.transpose(1, 2), keys, values, bias,
+                             before=before).transpose(1, 2)
+
+        return fused_layers(self, x, operators, attend)
 
     def read(self, embeds: torch.Tensor, lengths: Sequence[int],
              positions: torch.Tensor | None = None,
@@ -169,7 +217,8 @@ class Llama:
             mixed = mixed.transpose(1, 2).flatten(0, 1)
             return mixed if even else mixed[slots]
 
-        return self._layers(embeds, positions, attend)
+        with kernels.off(not self.fused):
+            return self._layers(embeds, positions, attend)
 
     def _layers(self, embeds: torch.Tensor, positions: torch.Tensor,
                 attend: Callable) -> torch.Tensor:

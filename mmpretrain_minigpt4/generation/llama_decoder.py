@@ -34,14 +34,15 @@ class LlamaDecoder:
         slots: The largest number of rows at a time.
         width: Beams of each row.
         reuse: Whether a prompt takes over what it shares with another.
+        kernels: Whether fused kernels are used, where they work.
     """
 
     # New rows may enter while others run.
     refills = True
 
     def __init__(self, llm: torch.nn.Module, slots: int, width: int = 1,
-                 reuse: bool = True) -> None:
-        self.model = Llama(llm)
+                 reuse: bool = True, kernels: bool = True) -> None:
+        self.model = Llama(llm, kernels)
         self.slots, self.width, self.reuse = slots, width, reuse
         self.cache = self.model.new_cache(slots)
         device = self.model.device
@@ -111,15 +112,20 @@ class LlamaDecoder:
                 1, parents.unsqueeze(2).expand(-1, -1, self.bias.shape[2]))
         # int[n, w]: each beam's own entry
         entries = self.lengths[:n].unsqueeze(1) + self._beams
-        self.bias[:n].scatter_(2, entries.unsqueeze(2), 0.)
-        level = w == 1 and min(held) == stop - 1
-        place = Placement(
-            rows, stop - 1 if level else entries,
-            self.positions[:n].unsqueeze(1).expand(-1, w), stop,
-            # float[n, w, N] -> float[n, 1, w, N]
-            None if level else self.bias[:n, :, :stop].unsqueeze(1))
-        hidden = self.model(self.model.embed(tokens), self.cache, place)
         self.lengths[:n] += w
+        lengths = self.lengths[:n]
+        positions = self.positions[:n].unsqueeze(1).expand(-1, w)
+        if w == 1 and self.model.fused:
+            place = Placement(rows, entries, positions, stop, lengths=lengths)
+        elif w == 1 and min(held) == stop - 1:
+            place = Placement(rows, stop - 1, positions, stop)
+        else:
+            self.bias[:n].scatter_(2, entries.unsqueeze(2), 0.)
+            # float[n, w, N] -> float[n, 1, w, N]
+            place = Placement(rows, entries, positions, stop,
+                              self.bias[:n, :, :stop].unsqueeze(1),
+                              lengths=lengths)
+        hidden = self.model(self.model.embed(tokens), self.cache, place)
         self.positions[:n] += 1
         self._entries[:n] = [length + w for length in held]
         return self.model.lm_head(hidden)
@@ -209,19 +215,12 @@ class LlamaDecoder:
         self._reserve(stop)
         offsets = on_device(begins, device)
         places = offsets.unsqueeze(1) + torch.arange(longest, device=device)
-        bias, entries = None, 0
-        if any(begins):
-            seen = torch.arange(stop, device=device)
-            # float[b, 1, T, N]
-            bias = torch.zeros(
-                size, 1, longest, stop, dtype=self.model.dtype,
-                device=device).masked_fill_(
-                    (seen > places.unsqueeze(2)).unsqueeze(1), -torch.inf)
-            entries = places if len(set(begins)) > 1 else begins[0]
+        entries = places if len(set(begins)) > 1 else begins[0]
+        before = offsets if any(begins) else None
         hidden = self.model(
             embeds.to(device), self.cache,
-            Placement(slice(start, start + size), entries, places, stop, bias,
-                      causal=bias is None))
+            Placement(slice(start, start + size), entries, places, stop,
+                      causal=before is None, before=before))
         last = on_device(fresh, device) - 1
         # float[b, T, E] -> float[b, E]
         hidden = hidden[torch.arange(size, device=device), last]

@@ -35,7 +35,7 @@ class StaticDecoder(LlamaDecoder):
 
     def __init__(self, llm: torch.nn.Module, slots: int, width: int = 1,
                  reuse: bool = True, kernels: bool = True) -> None:
-        super().__init__(llm, slots, width, reuse)
+        super().__init__(llm, slots, width, reuse, kernels)
         device = self.model.device
         self.buffers = Buffers(self.cache.num_slots, width, device)
         self._step = StaticStep(self.model, self.buffers, kernels)

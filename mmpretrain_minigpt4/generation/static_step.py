@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import torch
 
-from ..ops import one_product
-from ..ops import triton as fused
+from ..ops import kernels
 from .cache import KVCache
+from .fused_layers import fused_layers
 from .llama import Llama
 
 
@@ -50,13 +50,13 @@ class StaticStep:
     Args:
         model: The way through the language model.
         buffers: Tokens, parents and the number of rows.
-        kernels: Whether fused kernels are used, where they work.
+        use_kernels: Whether fused kernels are used, where they work.
     """
 
     def __init__(self, model: Llama, buffers: Buffers,
-                 kernels: bool = True) -> None:
+                 use_kernels: bool = True) -> None:
         self.model, self.buffers = model, buffers
-        self.ops = fused if kernels else fused.plain
+        self.kernels = use_kernels
         self.num_positions = model.rotary.config.max_position_embeddings
         # float[P, D] each
         self.cos, self.sin = model.angles(self.num_positions)
@@ -105,42 +105,20 @@ class StaticStep:
                 turns: tuple[torch.Tensor, torch.Tensor], cache: KVCache,
                 entries: torch.Tensor, lengths: torch.Tensor,
                 mask: torch.Tensor | None, seen: int) -> torch.Tensor:
-        model, ops = self.model, self.ops
+        model = self.model
         x = model.embed(tokens).to(model.dtype)  # float[R, w, E]
-        change = None
-        for index, layer in enumerate(model.layers):
-            mixer, mlp = layer.self_attn, layer.mlp
-            h, x = self._norm(change, x, layer.input_layernorm)
-            q = ops.rotate_and_write(
-                _joint((mixer.q_proj, mixer.k_proj, mixer.v_proj), h), *turns,
-                cache.keys[index], cache.values[index], entries,
+        with kernels.off(not self.kernels):
+            operators = kernels.operators(x.device, x.dtype)
+
+        def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
+            q = operators.rotate_and_write(
+                qkv, *turns, cache.keys[index], cache.values[index], entries,
                 model.num_heads, model.num_kv_heads)
-            h = ops.decode_attention(
+            return operators.decode_attention(
                 q, cache.keys[index, :, :, :seen],
                 cache.values[index, :, :, :seen], lengths, mask)
-            # float[R, w, H, D] -> float[R, w, H * D]
-            h, x = self._norm(mixer.o_proj(h.flatten(-2)), x,
-                              layer.post_attention_layernorm)
-            change = mlp.down_proj(
-                ops.silu_mul(_joint((mlp.gate_proj, mlp.up_proj), h)))
-        return self._norm(change, x, model.norm)[0]
 
-    def _norm(self, change: torch.Tensor | None, x: torch.Tensor,
-              norm: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add what a part has made of x, and norm the sum."""
-        if change is None:
-            return self.ops.rms_norm(
-                x, norm.weight, norm.variance_epsilon), x
-        return self.ops.add_rms_norm(
-            change, x, norm.weight, norm.variance_epsilon)
-
-
-def _joint(layers: tuple[torch.nn.Module, ...], x: torch.Tensor
-           ) -> torch.Tensor:
-    product = one_product(layers, x)
-    if product is None:
-        return torch.cat([layer(x) for layer in layers], -1)
-    return product
+        return fused_layers(model, x, operators, attend)
 
 
 def _descend(bias: torch.Tensor, parents: torch.Tensor,

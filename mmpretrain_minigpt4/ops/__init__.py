@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that are faster than the stock ones, at the same result."""
 
-from .attention import attention
+from .attention import attention, hide_later
 from .joined_linear import join, joint_linear
 from .packed_int8 import PackableInt8
 from .packed_linear import (
@@ -17,7 +17,7 @@ from .packed_linear import (
 )
 
 __all__ = [
-    'PackableInt8', 'PackedLinear', 'attention', 'can_prepack', 'join',
-    'joint_linear', 'linear', 'linear_gelu', 'linears', 'one_product',
-    'prepack', 'unpack'
+    'PackableInt8', 'PackedLinear', 'attention', 'can_prepack', 'hide_later',
+    'join', 'joint_linear', 'linear', 'linear_gelu', 'linears',
+    'one_product', 'prepack', 'unpack'
 ]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from . import kernels
+from .native.attention import attention as by_kernel
 from .packed_linear import can_prepack
 
 # From so many queries and keys on, one thread is faster head by head; several
@@ -23,11 +25,13 @@ def attention(q: torch.Tensor,
               v: torch.Tensor,
               bias: torch.Tensor | None = None,
               causal: bool = False,
-              dropout: float = 0.0) -> torch.Tensor:
+              dropout: float = 0.0,
+              before: torch.Tensor | None = None) -> torch.Tensor:
     """Mix values by how well their keys fit the queries.
 
-    On CPUs the fused operator is slower than its parts for bfloat16, and for
-    single queries of several rows; single queries in bfloat16 are best
+    On CPUs a kernel of our own is the fastest, but for images in bfloat16.
+    Without it, the fused operator is slower than its parts for bfloat16, and
+    for single queries of several rows; single queries in bfloat16 are best
     computed in float32, which their keys are widened to; and one thread sees
     whole images best head by head, whose products oneDNN does faster.
 
@@ -38,10 +42,19 @@ def attention(q: torch.Tensor,
         bias: Added to the scores, broadcast to float[B, H, T, N].
         causal: Query t sees keys 0 to t; without ``bias`` only.
         dropout: Probability of dropping a weight.
+        before: int[B], instead of ``bias`` and ``causal``: query t of row b
+            sees keys 0 to t + before[b].
 
     Returns:
         float[B, H, T, D].
     """
+    if bias is None and not dropout and _kernel_suits(q, k, v, causal or
+                                                      before is not None):
+        if causal:
+            before = torch.zeros(len(q), dtype=torch.long)
+        return by_kernel(q, k, v, before)
+    if before is not None:
+        bias = hide_later(before, q.shape[2], k.shape[2], q.dtype)
     groups = q.shape[1] != k.shape[1]
     special = groups or causal or dropout
     if (q.device.type != 'cpu' or torch.is_grad_enabled() and q.requires_grad
@@ -64,6 +77,39 @@ def attention(q: torch.Tensor,
     if bias is not None:
         scores = scores + bias
     return torch.matmul(scores.softmax(-1), v)
+
+
+def hide_later(before: torch.Tensor, queries: int, keys: int,
+               dtype: torch.dtype) -> torch.Tensor:
+    """A bias by which query t of row b sees keys 0 to t + before[b].
+
+    Args:
+        before: int[B].
+        queries: T.
+        keys: N.
+        dtype: Of the bias.
+
+    Returns:
+        float[B, 1, T, N], 0 or minus infinity.
+    """
+    places = torch.arange(keys, device=before.device)
+    last = before.view(-1, 1, 1, 1) + places[:queries].view(-1, 1)
+    return torch.zeros(
+        len(before), 1, queries, keys, dtype=dtype,
+        device=before.device).masked_fill_(places > last, -torch.inf)
+
+
+def _kernel_suits(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                  hides: bool) -> bool:
+    if (q.device.type != 'cpu' or q.shape[2] == 1 or not k.shape[2]
+            or not q.dtype == k.dtype == v.dtype
+            or torch.is_grad_enabled() and (
+                q.requires_grad or k.requires_grad or v.requires_grad)):
+        return False
+    # Matrix units for bfloat16 are faster where there is much to multiply.
+    many = min(q.shape[2], k.shape[2]) >= MANY and not hides
+    return (kernels.works(q.device, q.dtype) == 'native'
+            and not (many and q.dtype == torch.bfloat16))
 
 
 def _head_by_head(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor

@@ -23,7 +23,7 @@ from mmpretrain_minigpt4.generation.static_decoder import (
     StaticDecoder,
     bucket,
 )
-from mmpretrain_minigpt4.ops import triton
+from mmpretrain_minigpt4.ops import kernels
 
 
 def static(**settings):
@@ -269,7 +269,7 @@ def test_kernels_give_the_answers_of_their_twins(llm, prompts, num_beams,
                                                  monkeypatch):
     pytest.importorskip('triton', reason='Triton is not installed')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
-    assert triton.works('cpu', torch.float32)
+    assert kernels.works('cpu', torch.float32)
     options = GenerationOptions(max_new_tokens=2, num_beams=num_beams)
     asked = [request(llm, ids, options, tag=i)
              for i, ids in enumerate(prompts[:2])]

@@ -21,7 +21,7 @@ def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
                      keys: torch.Tensor, values: torch.Tensor,
                      entries: torch.Tensor, num_heads: int,
                      num_kv_heads: int) -> torch.Tensor:
-    """See :func:`.plain.rotate_and_write`."""
+    """See :func:`..kernels.plain.rotate_and_write`."""
     rows, tokens = entries.shape
     dims = keys.shape[-1]
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()

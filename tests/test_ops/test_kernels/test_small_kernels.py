@@ -6,7 +6,7 @@ import pytest
 import torch
 from in_float64 import CLOSE, error, rms_norm, rotate, silu_mul, wide
 
-from mmpretrain_minigpt4.ops.triton import plain
+from mmpretrain_minigpt4.ops.kernels import plain
 
 
 @pytest.mark.parametrize('dtype,shape', [

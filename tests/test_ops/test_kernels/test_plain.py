@@ -10,7 +10,7 @@ from transformers.models.llama.modeling_llama import (
     apply_rotary_pos_emb,
 )
 
-from mmpretrain_minigpt4.ops.triton import plain
+from mmpretrain_minigpt4.ops.kernels import plain
 
 
 def test_norms_are_bit_equal_to_those_of_transformers():

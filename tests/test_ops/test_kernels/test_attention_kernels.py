@@ -10,7 +10,7 @@ import pytest
 import torch
 from in_float64 import CLOSE, decode_attention, error
 
-from mmpretrain_minigpt4.ops.triton import plain
+from mmpretrain_minigpt4.ops.kernels import plain
 
 # n, w, H, K, D, C, lengths
 SHAPES = {

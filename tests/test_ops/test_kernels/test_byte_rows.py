@@ -13,6 +13,12 @@ from mmpretrain_minigpt4.ops import byte_linear as door
 KINDS = [torch.int8, torch.float8_e4m3fn]
 
 
+@pytest.fixture(params=[
+    'interpreter', pytest.param('cuda', marks=pytest.mark.gpu)])
+def way(request):
+    return request.param
+
+
 def draw(rows, inputs, outputs, dtype, kind, device):
     x = torch.randn(rows, inputs)
     weight = 50 * torch.randn(outputs, inputs)

@@ -1,0 +1,11 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels for CPUs, written in C++.
+
+Those of a decode step have plain twins in :mod:`..kernels.plain`, which say
+what they compute.
+"""
+
+from .library import instructions
+
+__all__ = ['instructions']

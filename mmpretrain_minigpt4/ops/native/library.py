@@ -1,0 +1,71 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled library, if this installation has one.
+
+``setup.py`` compiles ``src/`` when the package is installed, once for each
+instruction set, where it finds a C++ compiler. Without one all goes on in
+PyTorch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable
+from ctypes import c_float, c_int, c_int64, c_void_p
+from pathlib import Path
+
+import torch
+
+SUFFIX = '.dylib' if sys.platform == 'darwin' else '.so'
+FILE = Path(__file__).with_name('_kernels' + SUFFIX)
+# What PyTorch finds that this CPU can do, and the code for it.
+INSTRUCTIONS = {'AVX512': 'avx512', 'AVX2': 'avx2'}
+BASELINE = 'baseline'
+# The functions of src/ and their arguments.
+FUNCTIONS = {
+    'rms_norm': [*[c_void_p] * 3, c_float, *[c_int64] * 2,
+                 *[c_void_p] * 2, *[c_int] * 2],
+    'silu_mul': [c_void_p, *[c_int64] * 2, c_void_p, *[c_int] * 2],
+    'divide_by_top': [c_void_p, *[c_int64] * 2, *[c_void_p] * 3],
+    'rotate_and_write': [*[c_void_p] * 7, *[c_int64] * 8, *[c_int] * 2],
+    'decode_attention': [*[c_void_p] * 5, *[c_int64] * 2, c_void_p,
+                         *[c_int64] * 8, c_float, *[c_int] * 2, c_void_p],
+    'attention': [*[c_void_p] * 4, *[c_int64] * 6, *[c_void_p] * 2, c_float,
+                  *[c_int] * 2, c_void_p],
+}
+
+
+@functools.cache
+def instructions() -> str | None:
+    """The instruction set whose code is used, or None without a library."""
+    wanted = INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(),
+                              BASELINE)
+    library = _open()
+    for name in dict.fromkeys((wanted, BASELINE)):
+        if library and hasattr(library, f'rms_norm_{name}'):
+            return name
+    return None
+
+
+@functools.cache
+def function(name: str) -> Callable:
+    """A function of the library, for this CPU.
+
+    Args:
+        name: One of ``FUNCTIONS``.
+    """
+    found = getattr(_open(), f'{name}_{instructions()}')
+    found.argtypes = FUNCTIONS[name]
+    found.restype = None
+    return found
+
+
+@functools.cache
+def _open() -> ctypes.CDLL | None:
+    # PyTorch is imported above, so the library shares its OpenMP threads.
+    try:
+        return ctypes.CDLL(str(FILE))
+    except OSError:
+        return None

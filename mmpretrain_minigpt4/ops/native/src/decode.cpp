@@ -1,0 +1,292 @@
+// Copyright (c) mmpretrain_minigpt4 contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// What new tokens of running rows do with the cache of keys and values: turn
+// theirs and put them in, and attend to what is there.
+//
+// Legend: n rows, w tokens a row, H heads, K key-value heads, G = H / K heads
+// that share one, D width of a head, S slots, C entries of a slot.
+
+#include "lanes.h"
+
+namespace {
+
+// Turns element i of a head with element i + D / 2, modulo D.
+template <typename T>
+INLINE void turn(const T* head, const T* cosines, const T* sines,
+                 int64_t width, T* out) {
+    const int64_t half = width / 2;
+    for (int64_t side = 0; side < 2; ++side) {
+        const int64_t here = side * half, there = half - here;
+        int64_t i = 0;
+        for (; i + LANES <= half; i += LANES) {
+            store(out + here + i,
+                  load(head + here + i) * load(cosines + here + i)
+                      + load(head + there + i) * load(sines + here + i));
+        }
+        for (; i < half; ++i) {
+            narrow(widen(head[here + i]) * widen(cosines[here + i])
+                       + widen(head[there + i]) * widen(sines[here + i]),
+                   out + here + i);
+        }
+    }
+}
+
+template <typename T>
+void rotate(const T* qkv, const T* cosines, const T* sines, T* keys,
+            T* values, const int64_t* entries, T* queries, int64_t tokens,
+            int64_t tokens_a_row, int64_t heads, int64_t kv_heads,
+            int64_t width, int64_t room, int64_t slot_stride,
+            int64_t head_stride, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t token = 0; token < tokens; ++token) {
+        const T* from = qkv + token * (heads + 2 * kv_heads) * width;
+        const T* cosine = cosines + token * width;
+        const T* sine = sines + token * width;
+        for (int64_t head = 0; head < heads; ++head) {
+            turn(from + head * width, cosine, sine, width,
+                 queries + (token * heads + head) * width);
+        }
+        const int64_t entry = entries[token];
+        if (entry < 0 || entry >= room) continue;
+        for (int64_t head = 0; head < kv_heads; ++head) {
+            const int64_t to = token / tokens_a_row * slot_stride
+                + head * head_stride + entry * width;
+            turn(from + (heads + head) * width, cosine, sine, width,
+                 keys + to);
+            memcpy(values + to, from + (heads + kv_heads + head) * width,
+                   static_cast<size_t>(width) * sizeof(T));
+        }
+    }
+}
+
+// Products of a query with neighbouring keys, [entries].
+template <typename T>
+INLINE void match(const float* query, const T* keys, int64_t entries,
+                  int64_t width, float* scores) {
+    const int64_t whole = width / LANES * LANES;
+    int64_t entry = 0;
+    // Four at a time, so that no product waits for the one before.
+    for (; entry + 4 <= entries; entry += 4) {
+        const T* key = keys + entry * width;
+        Lanes sums[4] = {};
+        for (int64_t i = 0; i < whole; i += LANES) {
+            const Lanes part = load(query + i);
+            for (int64_t j = 0; j < 4; ++j) {
+                sums[j] += part * load(key + j * width + i);
+            }
+        }
+        for (int64_t j = 0; j < 4; ++j) {
+            float score = sum(sums[j]);
+            for (int64_t i = whole; i < width; ++i) {
+                score += query[i] * widen(key[j * width + i]);
+            }
+            scores[entry + j] = score;
+        }
+    }
+    for (; entry < entries; ++entry) {
+        const T* key = keys + entry * width;
+        Lanes sums{};
+        for (int64_t i = 0; i < whole; i += LANES) {
+            sums += load(query + i) * load(key + i);
+        }
+        float score = sum(sums);
+        for (int64_t i = whole; i < width; ++i) {
+            score += query[i] * widen(key[i]);
+        }
+        scores[entry] = score;
+    }
+}
+
+// Weights from scores, in place, not yet divided by their sum, which is
+// returned: zero where nothing is seen.
+INLINE float weigh(float* scores, int64_t entries) {
+    const int64_t whole = entries / LANES * LANES;
+    const float none = -__builtin_inff();
+    Lanes tops = spread(none);
+    for (int64_t i = 0; i < whole; i += LANES) {
+        tops = larger(tops, load(scores + i));
+    }
+    float top = largest(tops);
+    for (int64_t i = whole; i < entries; ++i) {
+        top = scores[i] > top ? scores[i] : top;
+    }
+    if (top == none) return 0.f;
+    Lanes sums{};
+    for (int64_t i = 0; i < whole; i += LANES) {
+        const Lanes weight = exponential(load(scores + i) - top);
+        store(scores + i, weight);
+        sums += weight;
+    }
+    float all = sum(sums);
+    const int64_t rest = entries - whole;
+    if (rest > 0) {
+        const Lanes weight =
+            exponential(load_some(scores + whole, rest) - top);
+        store_some(scores + whole, weight, rest);
+        for (int64_t i = 0; i < rest; ++i) all += weight[i];
+    }
+    return all;
+}
+
+// Weighted sum of PARTS * LANES numbers of neighbouring values.
+template <int PARTS, typename T>
+INLINE void mix_part(const float* weights, const T* values, int64_t entries,
+                     int64_t width, float scale, T* out) {
+    Lanes sums[PARTS] = {};
+    for (int64_t entry = 0; entry < entries; ++entry) {
+        for (int part = 0; part < PARTS; ++part) {
+            sums[part] += weights[entry]
+                * load(values + entry * width + part * LANES);
+        }
+    }
+    for (int part = 0; part < PARTS; ++part) {
+        store(out + part * LANES, sums[part] * scale);
+    }
+}
+
+template <typename T>
+INLINE void mix(const float* weights, const T* values, int64_t entries,
+                int64_t width, float scale, T* out) {
+    int64_t i = 0;
+    for (; i + 8 * LANES <= width; i += 8 * LANES) {
+        mix_part<8>(weights, values + i, entries, width, scale, out + i);
+    }
+    for (; i + 4 * LANES <= width; i += 4 * LANES) {
+        mix_part<4>(weights, values + i, entries, width, scale, out + i);
+    }
+    for (; i + LANES <= width; i += LANES) {
+        mix_part<1>(weights, values + i, entries, width, scale, out + i);
+    }
+    for (; i < width; ++i) {
+        float total = 0.f;
+        for (int64_t entry = 0; entry < entries; ++entry) {
+            total += weights[entry] * widen(values[entry * width + i]);
+        }
+        narrow(total * scale, out + i);
+    }
+}
+
+// All tokens of a row that read one key head.
+template <typename T>
+INLINE void attend_head(const T* queries, const T* keys, const T* values,
+                        int64_t entries, const T* bias, int64_t bias_stride,
+                        int64_t tokens, int64_t heads, int64_t group,
+                        int64_t width, float scale, T* out, float* scratch) {
+    float* query = scratch;
+    float* scores = scratch + round_up(width, LANES);
+    for (int64_t token = 0; token < tokens; ++token) {
+        for (int64_t member = 0; member < group; ++member) {
+            const int64_t at = (token * heads + member) * width;
+            for (int64_t i = 0; i < width; ++i) {
+                query[i] = widen(queries[at + i]) * scale;
+            }
+            match(query, keys, entries, width, scores);
+            if (bias != nullptr) {
+                const T* own = bias + token * bias_stride;
+                for (int64_t i = 0; i < entries; ++i) {
+                    scores[i] += widen(own[i]);
+                }
+            }
+            const float all = weigh(scores, entries);
+            if (all == 0.f) {
+                memset(out + at, 0, static_cast<size_t>(width) * sizeof(T));
+            } else {
+                mix(scores, values, entries, width, 1.f / all, out + at);
+            }
+        }
+    }
+}
+
+template <typename T>
+int attend(const T* queries, const T* keys, const T* values,
+           const int64_t* lengths, const T* bias, int64_t bias_row,
+           int64_t bias_token, T* out, int64_t rows, int64_t tokens,
+           int64_t heads, int64_t kv_heads, int64_t width, int64_t room,
+           int64_t slot_stride, int64_t head_stride, float scale,
+           int threads) {
+    const int64_t group = heads / kv_heads;
+    int failed = 0;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        const Scratch scratch(round_up(width, LANES) + room);
+        if (scratch.floats == nullptr) {
+#pragma omp atomic write
+            failed = 1;
+        } else {
+            // Rows may differ much in length.
+#pragma omp for schedule(dynamic)
+            for (int64_t task = 0; task < rows * kv_heads; ++task) {
+                const int64_t row = task / kv_heads, head = task % kv_heads;
+                const int64_t length = lengths[row];
+                const int64_t entries = length < 0 ? 0
+                    : (length > room ? room : length);
+                const int64_t at =
+                    (row * tokens * heads + head * group) * width;
+                const int64_t cached = row * slot_stride + head * head_stride;
+                attend_head(queries + at, keys + cached, values + cached,
+                            entries,
+                            bias == nullptr ? nullptr : bias + row * bias_row,
+                            bias_token, tokens, heads, group, width, scale,
+                            out + at, scratch.floats);
+            }
+        }
+    }
+    return failed;
+}
+
+}  // namespace
+
+// qkv: [n, w, (H + 2 K) * D], cosines and sines: [n, w, D], entries: [n, w],
+// queries: [n, w, H, D]; keys and values: [S, K, C, D] with these strides.
+OFFER(rotate_and_write)(const void* qkv, const void* cosines,
+                        const void* sines, void* keys, void* values,
+                        const int64_t* entries, void* queries, int64_t tokens,
+                        int64_t tokens_a_row, int64_t heads, int64_t kv_heads,
+                        int64_t width, int64_t room, int64_t slot_stride,
+                        int64_t head_stride, int narrow_type, int threads) {
+    if (narrow_type) {
+        rotate(static_cast<const Narrow*>(qkv),
+               static_cast<const Narrow*>(cosines),
+               static_cast<const Narrow*>(sines), static_cast<Narrow*>(keys),
+               static_cast<Narrow*>(values), entries,
+               static_cast<Narrow*>(queries), tokens, tokens_a_row, heads,
+               kv_heads, width, room, slot_stride, head_stride, threads);
+    } else {
+        rotate(static_cast<const float*>(qkv),
+               static_cast<const float*>(cosines),
+               static_cast<const float*>(sines), static_cast<float*>(keys),
+               static_cast<float*>(values), entries,
+               static_cast<float*>(queries), tokens, tokens_a_row, heads,
+               kv_heads, width, room, slot_stride, head_stride, threads);
+    }
+}
+
+// queries and out: [n, w, H, D], keys and values: [S, K, C, D] and bias:
+// [n, w, C], or null, with these strides. failed becomes 1 without memory.
+OFFER(decode_attention)(const void* queries, const void* keys,
+                        const void* values, const int64_t* lengths,
+                        const void* bias, int64_t bias_row,
+                        int64_t bias_token, void* out, int64_t rows,
+                        int64_t tokens, int64_t heads, int64_t kv_heads,
+                        int64_t width, int64_t room, int64_t slot_stride,
+                        int64_t head_stride, float scale, int narrow_type,
+                        int threads, int* failed) {
+    if (narrow_type) {
+        *failed = attend(
+            static_cast<const Narrow*>(queries),
+            static_cast<const Narrow*>(keys),
+            static_cast<const Narrow*>(values), lengths,
+            static_cast<const Narrow*>(bias), bias_row, bias_token,
+            static_cast<Narrow*>(out), rows, tokens, heads, kv_heads, width,
+            room, slot_stride, head_stride, scale, threads);
+    } else {
+        *failed = attend(
+            static_cast<const float*>(queries),
+            static_cast<const float*>(keys),
+            static_cast<const float*>(values), lengths,
+            static_cast<const float*>(bias), bias_row, bias_token,
+            static_cast<float*>(out), rows, tokens, heads, kv_heads, width,
+            room, slot_stride, head_stride, scale, threads);
+    }
+}

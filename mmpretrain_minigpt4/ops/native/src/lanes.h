@@ -1,0 +1,182 @@
+// Copyright (c) mmpretrain_minigpt4 contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sixteen floats at a time, and numbers of 16 bits as floats.
+//
+// Each source is compiled once for every instruction set in setup.py, and
+// all of them are linked together. So nothing here may have a name that the
+// linker sees (one set's code would serve another's): all is in an unnamed
+// namespace, and no templates of the standard library are used.
+
+#ifndef MINIGPT4_LANES_H
+#define MINIGPT4_LANES_H
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#define JOIN2(a, b) a##_##b
+#define JOIN(a, b) JOIN2(a, b)
+// What the library offers: a function's name, and the set it is compiled for.
+#define OFFER(name) extern "C" __attribute__((visibility("default"))) \
+    void JOIN(name, INSTRUCTIONS)
+#define INLINE inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int64_t LANES = 16;
+typedef float Lanes __attribute__((vector_size(64)));
+typedef int32_t IntLanes __attribute__((vector_size(64)));
+typedef uint32_t BitLanes __attribute__((vector_size(64)));
+typedef uint16_t HalfLanes __attribute__((vector_size(32)));
+typedef float Eight __attribute__((vector_size(32)));
+typedef float Four __attribute__((vector_size(16)));
+
+// A bfloat16 number, the upper half of a float.
+struct Narrow {
+    uint16_t bits;
+};
+
+INLINE Lanes load(const float* from) {
+    Lanes x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+INLINE Lanes load(const Narrow* from) {
+    HalfLanes half;
+    memcpy(&half, from, sizeof half);
+    const BitLanes bits = __builtin_convertvector(half, BitLanes) << 16;
+    Lanes x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+INLINE void store(float* to, Lanes x) { memcpy(to, &x, sizeof x); }
+
+// To the nearest, and of two as near to the even one; NaN stays NaN.
+INLINE void store(Narrow* to, Lanes x) {
+    BitLanes bits;
+    memcpy(&bits, &x, sizeof bits);
+    const BitLanes odd = (bits >> 16) & 1u;
+    const BitLanes rounded = (bits + 0x7fffu + odd) >> 16;
+    const BitLanes quiet = (bits >> 16) | 0x40u;
+    const HalfLanes half =
+        __builtin_convertvector(x == x ? rounded : quiet, HalfLanes);
+    memcpy(to, &half, sizeof half);
+}
+
+INLINE float widen(float x) { return x; }
+
+INLINE float widen(Narrow x) {
+    const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+INLINE void narrow(float x, float* to) { *to = x; }
+
+INLINE void narrow(float x, Narrow* to) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    to->bits = static_cast<uint16_t>(x == x ? rounded : (bits >> 16) | 0x40u);
+}
+
+// What a number becomes when it is kept in this type.
+template <typename T>
+INLINE Lanes rounded(Lanes x) {
+    T kept[LANES];
+    store(kept, x);
+    return load(kept);
+}
+
+template <typename T>
+INLINE float rounded(float x) {
+    T kept;
+    narrow(x, &kept);
+    return widen(kept);
+}
+
+INLINE Lanes spread(float x) { return Lanes{} + x; }
+
+// The first numbers of a row, and zeros: fewer than LANES of them.
+template <typename T>
+INLINE Lanes load_some(const T* from, int64_t number) {
+    float some[LANES] = {};
+    for (int64_t i = 0; i < number; ++i) some[i] = widen(from[i]);
+    return load(some);
+}
+
+template <typename T>
+INLINE void store_some(T* to, Lanes x, int64_t number) {
+    float some[LANES];
+    store(some, x);
+    for (int64_t i = 0; i < number; ++i) narrow(some[i], to + i);
+}
+
+INLINE float sum(Lanes x) {
+    Eight half[2];
+    memcpy(half, &x, sizeof x);
+    const Eight eight = half[0] + half[1];
+    Four quarter[2];
+    memcpy(quarter, &eight, sizeof eight);
+    const Four four = quarter[0] + quarter[1];
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+INLINE Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
+
+INLINE float largest(Lanes x) {
+    float best = x[0];
+    for (int64_t i = 1; i < LANES; ++i) best = x[i] > best ? x[i] : best;
+    return best;
+}
+
+// e to the x, to two units in the last place; below -87 it is zero, and
+// minus infinity may be given. Above 88 it is the value there.
+//
+// x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts so that r is exact;
+// e^r is its Taylor series to the seventh power, which leaves an error of
+// 1e-8 there.
+INLINE Lanes exponential(Lanes x) {
+    const Lanes least = spread(-87.f), most = spread(88.f);
+    const Lanes within = x < least ? least : (x > most ? most : x);
+    const Lanes shift = spread(12582912.f);  // 1.5 * 2^23 rounds to integers
+    const Lanes n = (within * 1.44269504f + shift) - shift;
+    const Lanes r = (within - n * 0.693359375f) - n * -2.12194440e-4f;
+    Lanes p = spread(1.f / 5040);
+    p = p * r + 1.f / 720;
+    p = p * r + 1.f / 120;
+    p = p * r + 1.f / 24;
+    p = p * r + 1.f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.f;
+    p = p * r + 1.f;
+    const IntLanes power =
+        (__builtin_convertvector(n, IntLanes) + 127) << 23;
+    Lanes scale;
+    memcpy(&scale, &power, sizeof scale);
+    return x < least ? Lanes{} : p * scale;
+}
+
+// Memory for one call, in whole cache lines; null if there is none.
+struct Scratch {
+    float* floats;
+    explicit Scratch(int64_t number)
+        : floats(static_cast<float*>(aligned_alloc(
+              64, (static_cast<size_t>(number) * sizeof(float) + 127) / 64
+                      * 64))) {}
+    ~Scratch() { free(floats); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+};
+
+INLINE int64_t round_up(int64_t x, int64_t step) {
+    return (x + step - 1) / step * step;
+}
+
+}  // namespace
+
+#endif

@@ -1,0 +1,144 @@
+// Copyright (c) mmpretrain_minigpt4 contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Norms and gates of vectors, each read once.
+
+#include "lanes.h"
+
+#include <cmath>
+
+namespace {
+
+// Norms a vector; with another one, their sum, which is kept.
+template <typename T>
+INLINE void norm_row(const T* x, const T* other, const T* weight, float eps,
+                     int64_t width, T* out, T* total) {
+    Lanes squares{};
+    const int64_t whole = width / LANES * LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        Lanes value = load(x + i);
+        if (other != nullptr) {
+            value = rounded<T>(value + load(other + i));
+            store(total + i, value);
+        }
+        squares += value * value;
+    }
+    float square = sum(squares);
+    for (int64_t i = whole; i < width; ++i) {
+        float value = widen(x[i]);
+        if (other != nullptr) {
+            value = rounded<T>(value + widen(other[i]));
+            narrow(value, total + i);
+        }
+        square += value * value;
+    }
+    const float scale = 1.f / sqrtf(square / static_cast<float>(width) + eps);
+    const T* source = other != nullptr ? total : x;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        store(out + i, load(weight + i) * rounded<T>(load(source + i) * scale));
+    }
+    for (int64_t i = whole; i < width; ++i) {
+        narrow(widen(weight[i]) * rounded<T>(widen(source[i]) * scale),
+               out + i);
+    }
+}
+
+template <typename T>
+void norm(const T* x, const T* other, const T* weight, float eps,
+          int64_t rows, int64_t width, T* out, T* total, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t row = 0; row < rows; ++row) {
+        const int64_t at = row * width;
+        norm_row(x + at, other == nullptr ? nullptr : other + at, weight, eps,
+                 width, out + at, total == nullptr ? nullptr : total + at);
+    }
+}
+
+template <typename T>
+INLINE Lanes gated(Lanes gate, Lanes up) {
+    return rounded<T>(gate / (1.f + exponential(-gate))) * up;
+}
+
+template <typename T>
+void gate(const T* gate_up, int64_t rows, int64_t width, T* out,
+          int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t row = 0; row < rows; ++row) {
+        const T* gates = gate_up + 2 * row * width;
+        const T* ups = gates + width;
+        T* to = out + row * width;
+        const int64_t whole = width / LANES * LANES;
+        for (int64_t i = 0; i < whole; i += LANES) {
+            store(to + i, gated<T>(load(gates + i), load(ups + i)));
+        }
+        const int64_t rest = width - whole;
+        if (rest > 0) {
+            store_some(to + whole,
+                       gated<T>(load_some(gates + whole, rest),
+                                load_some(ups + whole, rest)),
+                       rest);
+        }
+    }
+}
+
+// Divides each row by its largest magnitude. Returns the largest of all.
+float divide_by_top(const float* x, int64_t rows, int64_t width, float* out,
+                    float* tops) {
+    float top_of_all = 0.f;
+    for (int64_t row = 0; row < rows; ++row) {
+        const float* from = x + row * width;
+        float* to = out + row * width;
+        const int64_t whole = width / LANES * LANES;
+        Lanes most{};
+        for (int64_t i = 0; i < whole; i += LANES) {
+            const Lanes value = load(from + i);
+            most = larger(most, larger(value, -value));
+        }
+        float top = largest(most);
+        for (int64_t i = whole; i < width; ++i) {
+            top = fabsf(from[i]) > top ? fabsf(from[i]) : top;
+        }
+        for (int64_t i = 0; i < whole; i += LANES) {
+            store(to + i, load(from + i) / top);
+        }
+        for (int64_t i = whole; i < width; ++i) to[i] = from[i] / top;
+        tops[row] = top;
+        top_of_all = top > top_of_all ? top : top_of_all;
+    }
+    return top_of_all;
+}
+
+}  // namespace
+
+// x, other and total: [rows, width]; other and total may be null.
+OFFER(rms_norm)(const void* x, const void* other, const void* weight,
+                float eps, int64_t rows, int64_t width, void* out,
+                void* total, int narrow_type, int threads) {
+    if (narrow_type) {
+        norm(static_cast<const Narrow*>(x), static_cast<const Narrow*>(other),
+             static_cast<const Narrow*>(weight), eps, rows, width,
+             static_cast<Narrow*>(out), static_cast<Narrow*>(total), threads);
+    } else {
+        norm(static_cast<const float*>(x), static_cast<const float*>(other),
+             static_cast<const float*>(weight), eps, rows, width,
+             static_cast<float*>(out), static_cast<float*>(total), threads);
+    }
+}
+
+// gate_up: [rows, 2 * width], out: [rows, width].
+OFFER(silu_mul)(const void* gate_up, int64_t rows, int64_t width, void* out,
+                int narrow_type, int threads) {
+    if (narrow_type) {
+        gate(static_cast<const Narrow*>(gate_up), rows, width,
+             static_cast<Narrow*>(out), threads);
+    } else {
+        gate(static_cast<const float*>(gate_up), rows, width,
+             static_cast<float*>(out), threads);
+    }
+}
+
+// x and out: [rows, width], tops: [rows], top: [1], the largest of all.
+OFFER(divide_by_top)(const float* x, int64_t rows, int64_t width, float* out,
+                     float* tops, float* top) {
+    *top = divide_by_top(x, rows, width, out, tops);
+}
