@@ -26,6 +26,7 @@ import shutil
 import site
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -56,6 +57,7 @@ if platform.machine().lower() in ('x86_64', 'amd64'):
     INSTRUCTIONS['avx2'] = '-mavx2', '-mfma'
     INSTRUCTIONS['avx512'] = ('-mavx512f', '-mavx512bw', '-mavx512dq',
                               '-mavx512vl', '-mfma')
+    INSTRUCTIONS['avx512vnni'] = *INSTRUCTIONS['avx512'], '-mavx512vnni'
 
 
 def target_folders() -> list[str]:
@@ -144,17 +146,20 @@ class BuildKernels(build_ext):
             self._build(ext, [])
 
     def _build(self, ext, extra):
-        objects = []
-        for name, flags in INSTRUCTIONS.items():
-            objects += self.compiler.compile(
+
+        def compile_for(name):
+            return self.compiler.compile(
                 ext.sources,
                 output_dir=str(Path(self.build_temp, name)),
                 macros=[('INSTRUCTIONS', name)],
-                extra_postargs=[*FLAGS, *flags, *extra],
+                extra_postargs=[*FLAGS, *INSTRUCTIONS[name], *extra],
                 depends=ext.depends)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_for, INSTRUCTIONS))
         self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(ext.name), extra_postargs=extra,
-            target_lang='c++')
+            sum(objects, []), self.get_ext_fullpath(ext.name),
+            extra_postargs=extra, target_lang='c++')
 
 
 class Wheel(bdist_wheel):

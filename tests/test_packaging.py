@@ -3,8 +3,11 @@
 """What a wheel holds and asks for, and what README promises."""
 
 import configparser
+import ctypes
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -35,6 +38,7 @@ def build(tmp_path_factory):
         if path.is_file() and not ignored & set(path.relative_to(ROOT).parts)
         and '__pycache__' not in path.parts
         and not any(part.endswith('.egg-info') for part in path.parts)
+        and path.stem != '_kernels'
     ]
     for path in files:
         target = copy / path.relative_to(ROOT)
@@ -42,6 +46,8 @@ def build(tmp_path_factory):
         target.write_bytes(path.read_bytes())
 
     def run(*words, **environment):
+        # Kernels take seconds to compile.
+        environment = {'MMPRETRAIN_MINIGPT4_KERNELS': 'none', **environment}
         done = subprocess.run([sys.executable, 'setup.py', *words],
                               cwd=copy, capture_output=True, text=True,
                               env={**os.environ, **environment}, check=False)
@@ -68,7 +74,8 @@ def test_a_build_holds_everything_that_is_needed_outside(build):
         assert wanted and found == wanted
     assert (mim / 'model-index.yml').is_file()
     for part in (ROOT / 'mmpretrain_minigpt4').rglob('*'):
-        if part.is_file() and '__pycache__' not in part.parts:
+        if part.is_file() and not {'__pycache__', 'src'} & set(part.parts) \
+                and part.stem != '_kernels':
             inner = part.relative_to(ROOT / 'mmpretrain_minigpt4')
             assert (package / inner).is_file(), inner
 
@@ -95,9 +102,38 @@ def test_the_choice_of_mmcv_can_be_forced(choice, expected, build):
     assert found == ([expected] if expected else [])
 
 
-def test_a_choice_of_mmcv_without_meaning_is_refused(build):
-    done, _ = build('--quiet', 'egg_info', MMPRETRAIN_MINIGPT4_MMCV='big')
-    assert done.returncode != 0 and 'lite, full, none' in done.stderr
+@pytest.mark.parametrize('what, known', [
+    ('MMCV', 'lite, full, none'), ('KERNELS', 'auto, none, must')])
+def test_a_choice_without_meaning_is_refused(build, what, known):
+    done, _ = build('--quiet', 'egg_info',
+                    **{f'MMPRETRAIN_MINIGPT4_{what}': 'big'})
+    assert done.returncode != 0 and known in done.stderr
+
+
+def test_without_a_compiler_kernels_are_left_out_unless_they_must_be(build):
+    for choice, good in ('auto', True), ('must', False):
+        done, copy = build('build_ext', CC='no-such-compiler',
+                           CXX='no-such-compiler',
+                           MMPRETRAIN_MINIGPT4_KERNELS=choice)
+        assert (done.returncode == 0) == good
+        assert 'no-such-compiler' in done.stderr + done.stdout
+        assert not list((copy / 'build').rglob('_kernels.*'))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('c++'), reason='there is no compiler')
+def test_kernels_are_compiled_for_every_instruction_set(build):
+    done, copy = build('build_ext', MMPRETRAIN_MINIGPT4_KERNELS='must')
+    assert done.returncode == 0, done.stderr
+    library, = (copy / 'build').rglob('_kernels.*')
+    assert library.parent.name == 'native'
+    found = ctypes.CDLL(str(library))
+    names = ['baseline']
+    if platform.machine() in ('x86_64', 'AMD64'):
+        names += ['avx2', 'avx512', 'avx512vnni']
+    for name in names:
+        assert hasattr(found, f'attention_{name}')
+    assert 'warning' not in done.stderr
 
 
 def requirement_after_install(python, copy, **environment):

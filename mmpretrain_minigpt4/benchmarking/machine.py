@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..ops.native import instructions
 from .clock import Clock
 from .limits import Ceilings
 
@@ -29,6 +30,7 @@ def describe(device: torch.device) -> dict:
         cpu=model,
         cores=os.cpu_count(),
         flags=[flag for flag in FLAGS if flag in flags],
+        kernels=instructions(),
         gpu=None,
         system=f'{platform.system()} {platform.machine()}')
     if device.type == 'cuda':

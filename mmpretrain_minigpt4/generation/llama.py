@@ -127,14 +127,15 @@ class Llama:
         Returns:
             float[B, T, E], what the head is to read.
         """
-
         held = cache.layers(place.rows, place.stop)
-        if self.fused and not torch.is_grad_enabled():
+        if (self.fused and not torch.is_grad_enabled()
+                and not torch.is_autocast_enabled('cpu')):
             return self._fused(embeds, held, place)
-        bias = place.bias
-        if place.before is not None:
-            bias = hide_later(place.before, embeds.shape[1], place.stop,
-                              self.dtype)
+        bias, before = place.bias, place.before
+        if bias is None and place.lengths is not None:
+            before = place.lengths - embeds.shape[1]
+        if before is not None:
+            bias = hide_later(before, embeds.shape[1], place.stop, self.dtype)
 
         def attend(index: int, q: torch.Tensor, k: torch.Tensor,
                    v: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,8 @@ class EngineSettings:
             for others to be read together with it.
         graphs: Make each step of such models one call of static shapes,
             recorded once and replayed on a GPU; None does so on GPUs only.
-        kernels: Use fused kernels in such steps, where they work.
+        kernels: Use fused kernels, where they work: in such steps on a GPU,
+            and for all that such models read on a CPU.
         lag: Steps that may be begun before the tokens of earlier ones are
             looked at; None is 1 on a GPU and 0 elsewhere.
         ahead: Encode the next images while answers are decoded; None does so

@@ -21,8 +21,9 @@ from ..errors import ConfigError, MiniGPT4Error
 from ..registry import MODELS, checks_settings
 from . import lora as lora_
 from .ahead import see
-from .dtypes import compute_dtype, convert
+from .dtypes import compute_dtype
 from .recorded import RecordedEye
+from .settling import settle
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
 
@@ -61,6 +62,9 @@ class MiniGPT4(BaseModel):
         prepack: Lay out the frozen weights once as fast products want them:
             on a CPU in its own layout, and the original is freed; elsewhere
             those that read the same input side by side.
+        kernels: Use the compiled kernels for CPUs in the vision parts and in
+            the products of ``prepack``, where there are any; the head has a
+            switch of its own, ``engine.kernels``.
         init_cfg: As of every module of the toolbox.
 
     Raises:
@@ -82,6 +86,7 @@ class MiniGPT4(BaseModel):
                  features: str | None = None,
                  dtype: str = 'auto',
                  prepack: bool = True,
+                 kernels: bool = True,
                  init_cfg: dict | None = None) -> None:
         _check_names('freeze', freeze)
         _check_names('from_scratch', from_scratch)
@@ -133,7 +138,7 @@ class MiniGPT4(BaseModel):
         self.projector = projector
         self.head = head
         self.dtype = dtype
-        self.prepack = prepack
+        self.prepack, self.kernels = prepack, kernels
         self.freeze = tuple(freeze)
         for part in self._frozen_parts():
             part.requires_grad_(False)
@@ -314,7 +319,8 @@ class MiniGPT4(BaseModel):
     def _see(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self._eye.records(self, images):
             return (self._eye(self, images), )
-        return self._look(images)
+        with ops.kernels.off(not self.kernels):
+            return self._look(images)
 
     def _look(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         # A frozen part computes no gradient, unless something before it is
@@ -332,26 +338,10 @@ class MiniGPT4(BaseModel):
         return feats
 
     def _settle(self) -> None:
-        """Give frozen parts the type that suits the device they are on."""
         device = self.device
-        if self._settled == device:
-            return
-        wanted = compute_dtype(self.dtype, device)
-        for name in ('backbone', 'neck'):
-            part = getattr(self, name)
-            if part is not None and name in self.freeze:
-                convert(part, wanted)
-        if hasattr(self.head, 'settle'):
-            # What is trained keeps its float32.
-            with (contextlib.nullcontext() if self.lora is None else
-                  lora_.keeping_lora_type(self.head.llm)):
-                self.head.settle(device, frozen='head' in self.freeze)
-        lay_out = ops.prepack if device.type == 'cpu' else ops.join
-        for part in self._frozen_parts() if self.prepack else ():
-            # Layers beside LoRA are merged in place, one day.
-            if self.lora is None or part is not self.head:
-                lay_out(part, getattr(part, 'together', ()))
-        self._settled = device
+        if self._settled != device:
+            settle(self, device)
+            self._settled = device
 
     def _apply(self, *args, **kwargs) -> MiniGPT4:
         # Moved or converted, weights have to be looked after again.

@@ -19,12 +19,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import kernels
+from .native.int8 import Int8Panels, has_int8
+
 LEVELS = 127  # on either side of zero
 OUTLIER = 6.0  # activations above this are multiplied apart
 
 
-class PackedInt8:
-    """A frozen weight of 8 bits, laid out for this CPU.
+class FbgemmWeight:
+    """A weight of 8 bits, laid out by PyTorch.
 
     Args:
         weight: int8[O, I].
@@ -48,6 +51,56 @@ class PackedInt8:
             whole, _ = torch.ops.quantized.linear_unpack(self._packed)
             return whole.int_repr(), whole.q_per_channel_scales().float()
 
+    def product(self, rows: Tensor, outlier: float) -> Tensor:
+        """The product with rows that are rounded to 8 bits.
+
+        Args:
+            rows: float[R, I].
+            outlier: Numbers above it are multiplied apart.
+
+        Returns:
+            float[R, O].
+        """
+        dtype, rows = rows.dtype, rows.float()
+        size = rows.abs()
+        top = size.amax(1, keepdim=True)  # float[R, 1]
+        if rows.numel() and top.max().item() > outlier:
+            far = size > outlier
+            # float[2 R, I]: the weight is read once for both.
+            rows = torch.cat([rows.masked_fill(far, 0.),
+                              rows.masked_fill(~far, 0.)])
+            near, beyond = self._rounded(
+                rows, rows.abs().amax(1, keepdim=True)).chunk(2)
+            return (near + beyond).to(dtype)
+        return self._rounded(rows, top).to(dtype)
+
+    def _rounded(self, rows: Tensor, top: Tensor) -> Tensor:
+        # A row of zeros becomes one of NaN, which any integer may stand for:
+        # the result is multiplied by zero.
+        product = torch.ops.quantized
+        product = product.linear_with_input_q_dq_qweight_dq_output_fp32
+        return product(rows / top, 1 / LEVELS, LEVELS + 1,
+                       self._packed).mul_(top)
+
+
+class PackedInt8:
+    """A frozen weight of 8 bits, laid out for this CPU.
+
+    Args:
+        weight: int8[O, I].
+        scale: float[O], what one step of each row's weights is worth.
+        kind: :class:`FbgemmWeight` or :class:`.native.int8.Int8Panels`; by
+            default the faster one that works.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor,
+                 kind: type | None = None) -> None:
+        self._weight = (kind or _best_kind())(weight, scale)
+
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """The weight, int8[O, I], and the scales, float[O], made anew."""
+        return self._weight.parts()
+
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """The linear layer of this weight; the gradient is that of float.
 
@@ -65,29 +118,9 @@ class PackedInt8:
         return out if bias is None else out + bias.to(out.dtype)
 
     def _product(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1]).float()  # float[R, I]
-        size = rows.abs()
-        top = size.amax(1, keepdim=True)  # float[R, 1]
-        if rows.numel() and top.max().item() > OUTLIER:
-            far = size > OUTLIER
-            # float[2 R, I]: the weight is read once for both.
-            rows = torch.cat([rows.masked_fill(far, 0.),
-                              rows.masked_fill(~far, 0.)])
-            near, beyond = self._rounded(
-                rows, rows.abs().amax(1, keepdim=True)).chunk(2)
-            out = near + beyond
-        else:
-            out = self._rounded(rows, top)
+        out = self._weight.product(x.reshape(-1, x.shape[-1]), OUTLIER)
         # float[R, O] -> float[..., O]
-        return out.view(*x.shape[:-1], -1).to(x.dtype)
-
-    def _rounded(self, rows: Tensor, top: Tensor) -> Tensor:
-        # A row of zeros becomes one of NaN, which any integer may stand for:
-        # the result is multiplied by zero.
-        product = torch.ops.quantized
-        product = product.linear_with_input_q_dq_qweight_dq_output_fp32
-        return product(rows / top, 1 / LEVELS, LEVELS + 1,
-                       self._packed).mul_(top)
+        return out.view(*x.shape[:-1], -1)
 
     def __deepcopy__(self, memo: dict) -> PackedInt8:
         return self  # it never changes
@@ -161,16 +194,27 @@ def share_out(whole: object, layers: Sequence[torch.nn.Module]) -> None:
         start = stop
 
 
-@functools.cache
 def can_pack_int8() -> bool:
-    """Whether this PyTorch and this CPU can, which is tried out.
+    """Whether this PyTorch and this CPU can, which is tried out."""
+    return _best_kind() is not None
+
+
+def _best_kind() -> type | None:
+    native = kernels.works('cpu', torch.float32) == 'native' and has_int8()
+    kinds = [Int8Panels, FbgemmWeight] if native else [FbgemmWeight]
+    return next(filter(_works, kinds), None)
+
+
+@functools.cache
+def _works(kind: type) -> bool:
+    """Whether a layout gives what it should.
 
     Old CPUs add pairs of products in 16 bits, which the largest ones
     overflow: they fail here.
     """
     weight = torch.full((3, 64), LEVELS, dtype=torch.int8)
     try:
-        packed = PackedInt8(weight, torch.ones(3))
+        packed = PackedInt8(weight, torch.ones(3), kind)
         found = packed._product(torch.ones(1, 64))
         same = torch.equal(packed.parts()[0], weight)
     except (AttributeError, RuntimeError):

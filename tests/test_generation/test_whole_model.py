@@ -39,11 +39,13 @@ def answers(model, settings):
 
 @pytest.fixture(scope='module')
 def plain(model):
-    return answers(model, EngineSettings(graphs=False, lag=0, ahead=False))
+    return answers(model, EngineSettings(
+        graphs=False, kernels=False, lag=0, ahead=False))
 
 
 @pytest.mark.parametrize('settings', [
-    dict(), dict(graphs=True), dict(graphs=True, kernels=False, lag=2),
+    dict(), dict(kernels=False), dict(graphs=True),
+    dict(graphs=True, kernels=False, lag=2),
     dict(graphs=True, ahead=False, reuse=False), dict(lag=1),
     dict(fast=False, lag=1)])
 def test_no_setting_changes_a_text(model, plain, settings):

@@ -13,17 +13,17 @@ from mmpretrain_minigpt4.ops import can_prepack
 from mmpretrain_minigpt4.ops.packed_linear import PackedLinear
 from mmpretrain_minigpt4.registry import MODELS
 
-SLOW = dict(fast=False, reuse=False, slots=1)
+SLOW = dict(fast=False, reuse=False, kernels=False, slots=1)
 
 
 @pytest.fixture
 def build(tiny):
     """Build the same model with other switches."""
 
-    def build(engine=None, prepack=True, **head):
+    def build(engine=None, prepack=True, kernels=True, **head):
         settings = copy.deepcopy(tiny)
         settings['head'].update(engine=engine, **head)
-        settings['prepack'] = prepack
+        settings['prepack'], settings['kernels'] = prepack, kernels
         settings['data_preprocessor'] = dict(
             type='mmpretrain_minigpt4.ImageListPreprocessor', mean=[0.] * 3,
             std=[1.] * 3)
@@ -59,19 +59,19 @@ PROMPTS = ['a red fig', 'a', 'a red fig too', 'b' * 9, 'a red']
 
 
 @pytest.mark.parametrize('engine', [
-    None, SLOW, dict(fast=False), dict(reuse=False), dict(slots=2),
-    dict(patience=0)])
+    None, SLOW, dict(fast=False), dict(reuse=False), dict(kernels=False),
+    dict(slots=2), dict(patience=0)])
 @pytest.mark.parametrize('prepack', [True, False])
 def test_texts_are_the_same(build, images, engine, prepack):
     options = dict(max_new_tokens=12)
-    plain = build(SLOW, False)
+    plain = build(SLOW, False, False)
     expected = [
         plain(images[i:i + 1], [sample(prompt=prompt)], mode='predict',
               **options)[0].pred_caption
         for i, prompt in enumerate(PROMPTS)
     ]
     assert len(set(expected)) > 1
-    model = build(engine, prepack)
+    model = build(engine, prepack, kernels=engine != SLOW)
     samples = [sample(prompt=prompt) for prompt in PROMPTS]
     model(images, samples, mode='predict', **options)
     assert [one.pred_caption for one in samples] == expected
@@ -89,7 +89,7 @@ def test_texts_are_the_same(build, images, engine, prepack):
 def test_loss_gradient_and_scores_are_the_same(build, images, engine,
                                                prepack):
     found = []
-    for model in (build(SLOW, False), build(engine, prepack)):
+    for model in (build(SLOW, False, False), build(engine, prepack)):
         model.train()
         samples = [
             sample(prompt=prompt, gt_caption='a red fig.'[i:],

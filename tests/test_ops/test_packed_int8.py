@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from mmpretrain_minigpt4.ops import PackableInt8, linears, prepack
+from mmpretrain_minigpt4.ops.native.int8 import Int8Panels, has_int8
 from mmpretrain_minigpt4.ops.packed_int8 import (
     OUTLIER,
+    FbgemmWeight,
     PackedInt8,
     can_pack_int8,
 )
@@ -47,12 +49,15 @@ def rounded(x: torch.Tensor) -> torch.Tensor:
     return torch.where(step > 0, (x / step).round() * step, 0.)
 
 
-@pytest.fixture
-def made():
+@pytest.fixture(params=[FbgemmWeight, Int8Panels])
+def made(request):
+    if request.param is Int8Panels and not has_int8():
+        pytest.skip('this CPU has no VNNI, or the kernels for CPUs are not '
+                    'compiled')
     torch.manual_seed(0)
     weight = torch.randint(-127, 128, (40, 48), dtype=torch.int8)
     scale = torch.rand(40) / 127
-    return PackedInt8(weight, scale), weight, scale
+    return PackedInt8(weight, scale, request.param), weight, scale
 
 
 def test_a_product_is_that_of_the_rounded_rows(made):

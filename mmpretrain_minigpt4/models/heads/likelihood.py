@@ -70,7 +70,7 @@ def _by_rows(head, rows: Sequence[Row], visual: Sequence[torch.Tensor]
                 places.append(start + i - 1)
                 answers.append(label)
         start += len(row.ids)
-    model = Llama(head.llm)
+    model = Llama(head.llm, head.engine.kernels)
     hidden = model.read(
         embed_rows(head, rows, visual), [len(row.ids) for row in rows])
     device = hidden.device

@@ -119,7 +119,7 @@ def _branch_logits(head, prompt: list[int], answers: list[list[int]],
     # bool[S, S]: before it, and of the stem or of the same branch
     seen = (order <= order.unsqueeze(1)) & (
         (owner == -1) | (owner == owner.unsqueeze(1)))
-    model = Llama(head.llm)
+    model = Llama(head.llm, head.engine.kernels)
     bias = torch.zeros(
         seen.shape, dtype=model.dtype, device=device).masked_fill_(
             ~seen, -torch.inf)

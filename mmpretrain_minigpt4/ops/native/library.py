@@ -20,15 +20,16 @@ import torch
 
 SUFFIX = '.dylib' if sys.platform == 'darwin' else '.so'
 FILE = Path(__file__).with_name('_kernels' + SUFFIX)
-# What PyTorch finds that this CPU can do, and the code for it.
-INSTRUCTIONS = {'AVX512': 'avx512', 'AVX2': 'avx2'}
+# What PyTorch finds that this CPU can do, and the code for it, best first.
+INSTRUCTIONS = {'AVX512': ('avx512vnni', 'avx512'), 'AVX2': ('avx2', )}
 BASELINE = 'baseline'
 # The functions of src/ and their arguments.
 FUNCTIONS = {
     'rms_norm': [*[c_void_p] * 3, c_float, *[c_int64] * 2,
                  *[c_void_p] * 2, *[c_int] * 2],
     'silu_mul': [c_void_p, *[c_int64] * 2, c_void_p, *[c_int] * 2],
-    'divide_by_top': [c_void_p, *[c_int64] * 2, *[c_void_p] * 3],
+    'int8_linear': [c_void_p, *[c_int64] * 3, *[c_void_p] * 3, c_float,
+                    c_void_p, *[c_int] * 2, c_void_p],
     'rotate_and_write': [*[c_void_p] * 7, *[c_int64] * 8, *[c_int] * 2],
     'decode_attention': [*[c_void_p] * 5, *[c_int64] * 2, c_void_p,
                          *[c_int64] * 8, c_float, *[c_int] * 2, c_void_p],
@@ -40,13 +41,17 @@ FUNCTIONS = {
 @functools.cache
 def instructions() -> str | None:
     """The instruction set whose code is used, or None without a library."""
-    wanted = INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(),
-                              BASELINE)
     library = _open()
-    for name in dict.fromkeys((wanted, BASELINE)):
-        if library and hasattr(library, f'rms_norm_{name}'):
+    if library is None:
+        return None
+    capability = torch.backends.cpu.get_cpu_capability()
+    vnni = c_int()
+    library.has_vnni_baseline(ctypes.byref(vnni))
+    for name in INSTRUCTIONS.get(capability, ()):
+        if hasattr(library, f'rms_norm_{name}') and (
+                vnni.value or not name.endswith('vnni')):
             return name
-    return None
+    return BASELINE
 
 
 @functools.cache

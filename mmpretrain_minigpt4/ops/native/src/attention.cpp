@@ -40,24 +40,19 @@ INLINE void multiply(const float* left, int64_t left_stride,
     Lanes sums[ROWS][WIDE] = {};
     for (int64_t i = 0; i < depth; ++i) {
         Lanes right[WIDE];
-#pragma GCC unroll 4
-        for (int j = 0; j < WIDE; ++j) {
+        repeat<WIDE>(EACH(j) {
             right[j] = load(panel + i * PANEL + j * LANES);
-        }
-#pragma GCC unroll 16
-        for (int row = 0; row < ROWS; ++row) {
+        });
+        repeat<ROWS>(EACH(row) {
             const Lanes one = spread(left[row * left_stride + i]);
-#pragma GCC unroll 4
-            for (int j = 0; j < WIDE; ++j) sums[row][j] += one * right[j];
-        }
+            repeat<WIDE>(EACH(j) { sums[row][j] += one * right[j]; });
+        });
     }
-#pragma GCC unroll 16
-    for (int row = 0; row < ROWS; ++row) {
-#pragma GCC unroll 4
-        for (int j = 0; j < WIDE; ++j) {
+    repeat<ROWS>(EACH(row) {
+        repeat<WIDE>(EACH(j) {
             store(out + row * out_stride + j * LANES, sums[row][j]);
-        }
-    }
+        });
+    });
 }
 
 // As above, over all panels of a matrix of so many columns. A last panel

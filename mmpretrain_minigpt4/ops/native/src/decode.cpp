@@ -72,17 +72,17 @@ INLINE void match(const float* query, const T* keys, int64_t entries,
         Lanes sums[4] = {};
         for (int64_t i = 0; i < whole; i += LANES) {
             const Lanes part = load(query + i);
-            for (int64_t j = 0; j < 4; ++j) {
+            repeat<4>(EACH(j) {
                 sums[j] += part * load(key + j * width + i);
-            }
+            });
         }
-        for (int64_t j = 0; j < 4; ++j) {
+        repeat<4>(EACH(j) {
             float score = sum(sums[j]);
             for (int64_t i = whole; i < width; ++i) {
                 score += query[i] * widen(key[j * width + i]);
             }
             scores[entry + j] = score;
-        }
+        });
     }
     for (; entry < entries; ++entry) {
         const T* key = keys + entry * width;
@@ -135,14 +135,14 @@ INLINE void mix_part(const float* weights, const T* values, int64_t entries,
                      int64_t width, float scale, T* out) {
     Lanes sums[PARTS] = {};
     for (int64_t entry = 0; entry < entries; ++entry) {
-        for (int part = 0; part < PARTS; ++part) {
+        repeat<PARTS>(EACH(part) {
             sums[part] += weights[entry]
                 * load(values + entry * width + part * LANES);
-        }
+        });
     }
-    for (int part = 0; part < PARTS; ++part) {
+    repeat<PARTS>(EACH(part) {
         store(out + part * LANES, sums[part] * scale);
-    }
+    });
 }
 
 template <typename T>

@@ -99,7 +99,8 @@ INLINE float rounded(float x) {
     return widen(kept);
 }
 
-INLINE Lanes spread(float x) { return Lanes{} + x; }
+// Less zero, since zero and a negative zero would be zero: no instruction.
+INLINE Lanes spread(float x) { return x - Lanes{}; }
 
 // The first numbers of a row, and zeros: fewer than LANES of them.
 template <typename T>
@@ -172,6 +173,22 @@ struct Scratch {
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
 };
+
+template <int I>
+struct Index {
+    constexpr operator int() const { return I; }
+};
+
+// Calls a function with 0 to N - 1, each known when compiling. Arrays that
+// are indexed so stay in registers; in a loop, GCC would store them.
+template <int N, typename Body>
+INLINE void repeat(const Body& body) {
+    if constexpr (N > 0) {
+        repeat<N - 1>(body);
+        body(Index<N - 1>{});
+    }
+}
+#define EACH(i) [&](auto i) __attribute__((always_inline))
 
 INLINE int64_t round_up(int64_t x, int64_t step) {
     return (x + step - 1) / step * step;

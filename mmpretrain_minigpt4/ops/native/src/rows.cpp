@@ -81,33 +81,6 @@ void gate(const T* gate_up, int64_t rows, int64_t width, T* out,
     }
 }
 
-// Divides each row by its largest magnitude. Returns the largest of all.
-float divide_by_top(const float* x, int64_t rows, int64_t width, float* out,
-                    float* tops) {
-    float top_of_all = 0.f;
-    for (int64_t row = 0; row < rows; ++row) {
-        const float* from = x + row * width;
-        float* to = out + row * width;
-        const int64_t whole = width / LANES * LANES;
-        Lanes most{};
-        for (int64_t i = 0; i < whole; i += LANES) {
-            const Lanes value = load(from + i);
-            most = larger(most, larger(value, -value));
-        }
-        float top = largest(most);
-        for (int64_t i = whole; i < width; ++i) {
-            top = fabsf(from[i]) > top ? fabsf(from[i]) : top;
-        }
-        for (int64_t i = 0; i < whole; i += LANES) {
-            store(to + i, load(from + i) / top);
-        }
-        for (int64_t i = whole; i < width; ++i) to[i] = from[i] / top;
-        tops[row] = top;
-        top_of_all = top > top_of_all ? top : top_of_all;
-    }
-    return top_of_all;
-}
-
 }  // namespace
 
 // x, other and total: [rows, width]; other and total may be null.
@@ -135,10 +108,4 @@ OFFER(silu_mul)(const void* gate_up, int64_t rows, int64_t width, void* out,
         gate(static_cast<const float*>(gate_up), rows, width,
              static_cast<float*>(out), threads);
     }
-}
-
-// x and out: [rows, width], tops: [rows], top: [1], the largest of all.
-OFFER(divide_by_top)(const float* x, int64_t rows, int64_t width, float* out,
-                     float* tops, float* top) {
-    *top = divide_by_top(x, rows, width, out, tops);
 }
