@@ -26,6 +26,7 @@ import shutil
 import site
 import sys
 import sysconfig
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -151,7 +152,8 @@ class BuildKernels(build_ext):
             return self.compiler.compile(
                 ext.sources,
                 output_dir=str(Path(self.build_temp, name)),
-                macros=[('INSTRUCTIONS', name)],
+                macros=[('INSTRUCTIONS', name),
+                        ('SOURCES', f'{checksum()}u')],
                 extra_postargs=[*FLAGS, *INSTRUCTIONS[name], *extra],
                 depends=ext.depends)
 
@@ -160,6 +162,12 @@ class BuildKernels(build_ext):
         self.compiler.link_shared_object(
             sum(objects, []), self.get_ext_fullpath(ext.name),
             extra_postargs=extra, target_lang='c++')
+
+
+def checksum() -> int:
+    """A number for the sources, by which library.py knows an old build."""
+    files = sorted((ROOT / PACKAGE / 'ops/native/src').glob('*.[ch]*'))
+    return zlib.crc32(b''.join(path.read_bytes() for path in files))
 
 
 class Wheel(bdist_wheel):

@@ -67,6 +67,8 @@ def machine_line(line: dict) -> str:
         f'{machine["cpu"]}, {machine["cores"]} cores '
         f'({", ".join(machine["flags"])}), {line["threads"]} '
         f'thread{"s" if line["threads"] > 1 else ""}')
+    if machine.get('kernels') and not machine['gpu']:
+        hardware += f', kernels for {machine["kernels"]}'
     software = ', '.join(
         f'{name} {version}' for name, version in versions.items()
         if name in ('python', 'torch', 'cuda', 'transformers', 'torchao'))

@@ -57,7 +57,9 @@ def works(device: torch.device | str, dtype: torch.dtype) -> str | None:
     built or gives something else, one warning names the reason.
     """
     device = torch.device(device)
-    kind = way(device) if _on.get() else None
+    # A trace would take what a library gives for a constant.
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    kind = way(device) if _on.get() and not traced else None
     if kind and dtype in TYPES[kind] and _passes(kind, device, dtype):
         return kind
     return None

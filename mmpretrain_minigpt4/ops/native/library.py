@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import sys
+import zlib
 from collections.abc import Callable
-from ctypes import c_float, c_int, c_int64, c_void_p
+from ctypes import c_float, c_int, c_int64, c_uint32, c_void_p
 from pathlib import Path
 
 import torch
 
 SUFFIX = '.dylib' if sys.platform == 'darwin' else '.so'
 FILE = Path(__file__).with_name('_kernels' + SUFFIX)
+# A checkout has them, an installed package does not.
+SOURCES = Path(__file__).with_name('src')
 # What PyTorch finds that this CPU can do, and the code for it, best first.
 INSTRUCTIONS = {'AVX512': ('avx512vnni', 'avx512'), 'AVX2': ('avx2', )}
 BASELINE = 'baseline'
@@ -44,9 +48,15 @@ def instructions() -> str | None:
     library = _open()
     if library is None:
         return None
+    vnni, sources = c_int(), c_uint32()
+    library.describe_baseline(ctypes.byref(sources), ctypes.byref(vnni))
+    if SOURCES.is_dir() and sources.value != _checksum():
+        logging.getLogger(__name__).warning(
+            'The kernels for CPUs are not used: they were compiled from other '
+            "sources than this checkout has. Compile them again: 'pip "
+            "install -e .' or 'python setup.py build_ext --inplace'.")
+        return None
     capability = torch.backends.cpu.get_cpu_capability()
-    vnni = c_int()
-    library.has_vnni_baseline(ctypes.byref(vnni))
     for name in INSTRUCTIONS.get(capability, ()):
         if hasattr(library, f'rms_norm_{name}') and (
                 vnni.value or not name.endswith('vnni')):
@@ -65,6 +75,12 @@ def function(name: str) -> Callable:
     found.argtypes = FUNCTIONS[name]
     found.restype = None
     return found
+
+
+def _checksum() -> int:
+    """What setup.py has put into a library of these sources."""
+    return zlib.crc32(b''.join(
+        path.read_bytes() for path in sorted(SOURCES.glob('*.[ch]*'))))
 
 
 @functools.cache

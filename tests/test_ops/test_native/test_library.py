@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which code of the compiled library is used, and what goes without it."""
 
+import logging
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from mmpretrain_minigpt4.ops import kernels, packed_int8
+from mmpretrain_minigpt4.ops import attention, kernels, packed_int8
 from mmpretrain_minigpt4.ops.kernels.trials import check
 from mmpretrain_minigpt4.ops.native import instructions, library, step
 from mmpretrain_minigpt4.ops.native.int8 import Int8Panels, has_int8
@@ -56,6 +57,25 @@ def test_without_a_library_all_goes_on(forgotten, monkeypatch, tmp_path):
     with torch.no_grad():
         assert kernels.operators(
             torch.device('cpu'), torch.float32) is kernels.plain
+
+
+@needs_library
+def test_a_library_of_other_sources_is_named_and_left_alone(
+        forgotten, monkeypatch, tmp_path, caplog):
+    (tmp_path / 'rows.cpp').write_text('// newer\n')
+    monkeypatch.setattr(library, 'SOURCES', tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert library.instructions() is None
+    said, = (record.getMessage() for record in caplog.records)
+    assert 'build_ext --inplace' in said
+
+
+def test_a_trace_does_not_take_what_kernels_give_for_a_constant():
+    x = torch.randn(1, 2, 9, 8)
+    with torch.no_grad():
+        traced = torch.jit.trace(lambda q: attention(q, q, q), x)
+        assert not torch.equal(traced(x), traced(2 * x))
+        torch.testing.assert_close(traced(2 * x), attention(*[2 * x] * 3))
 
 
 @needs_library

@@ -1,15 +1,18 @@
 // Copyright (c) mmpretrain_minigpt4 contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// What PyTorch does not tell of the machine.
+// What the package asks before it calls anything else.
 
 #include "lanes.h"
 
-// Whether there are sums of products of bytes, in vectors of 64.
-OFFER(has_vnni)(int* found) {
+// sources: a checksum of what the library was compiled from. vnni: whether
+// this CPU sums products of bytes in vectors of 64, which PyTorch does not
+// tell.
+OFFER(describe)(uint32_t* sources, int* vnni) {
+    *sources = SOURCES;
 #if defined(__x86_64__)
-    *found = __builtin_cpu_supports("avx512vnni") ? 1 : 0;
+    *vnni = __builtin_cpu_supports("avx512vnni") ? 1 : 0;
 #else
-    *found = 0;
+    *vnni = 0;
 #endif
 }
