@@ -39,22 +39,23 @@ def fused_layers(model: Llama, x: torch.Tensor, operators: ModuleType,
     def norm(change: torch.Tensor | None, x: torch.Tensor,
              layer: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
         """Add what a part has made of x, and norm the sum."""
+        weight, eps = layer._parameters['weight'], layer.variance_epsilon
         if change is None:
-            return operators.rms_norm(
-                x, layer.weight, layer.variance_epsilon), x
-        return operators.add_rms_norm(
-            change, x, layer.weight, layer.variance_epsilon)
+            return operators.rms_norm(x, weight, eps), x
+        return operators.add_rms_norm(change, x, weight, eps)
 
     change = None
     for index, layer in enumerate(model.layers):
-        mixer, mlp = layer.self_attn, layer.mlp
-        h, x = norm(change, x, layer.input_layernorm)
-        h = attend(index, _joint((mixer.q_proj, mixer.k_proj, mixer.v_proj),
-                                 h))
-        h, x = norm(mixer.o_proj(h.flatten(-2)), x,
-                    layer.post_attention_layernorm)
-        change = mlp.down_proj(
-            operators.silu_mul(_joint((mlp.gate_proj, mlp.up_proj), h)))
+        # A module looks its parts up at length; a step has no time for it.
+        parts = layer._modules
+        mixer, mlp = parts['self_attn']._modules, parts['mlp']._modules
+        h, x = norm(change, x, parts['input_layernorm'])
+        h = attend(index, _joint(
+            (mixer['q_proj'], mixer['k_proj'], mixer['v_proj']), h))
+        h, x = norm(mixer['o_proj'](h.flatten(-2)), x,
+                    parts['post_attention_layernorm'])
+        change = mlp['down_proj'](operators.silu_mul(
+            _joint((mlp['gate_proj'], mlp['up_proj']), h)))
     return norm(change, x, model.norm)[0]
 
 

@@ -76,8 +76,8 @@ def joint_bias(layers: Sequence[nn.Module], x: torch.Tensor
         layers: Of any kind.
         x: Has the type and device of a bias that is not there.
     """
-    biases = [layer.bias for layer in layers]
-    if all(bias is None for bias in biases):
+    biases = [layer._parameters.get('bias') for layer in layers]
+    if not any(bias is not None for bias in biases):
         return None
     # An absent bias is one of zeros.
     return torch.cat([

@@ -11,7 +11,7 @@
 // Legend: B rows, H heads, K key-value heads, T queries, N keys, D width of
 // a head.
 
-#include "lanes.h"
+#include "softmax.h"
 
 namespace {
 
@@ -113,29 +113,6 @@ void lay_out_values(const T* values, int64_t stride, int64_t number,
             }
         }
     }
-}
-
-// Weights of one query that sees so many keys, in place, zeros behind them.
-// Returns what they are to be divided by.
-INLINE float weigh(float* scores, int64_t seen, int64_t room) {
-    const float none = -__builtin_inff();
-    for (int64_t i = seen; i < round_up(seen, LANES) && i < room; ++i) {
-        scores[i] = none;
-    }
-    Lanes tops = spread(none);
-    for (int64_t i = 0; i < seen; i += LANES) {
-        tops = larger(tops, load(scores + i));
-    }
-    const float top = largest(tops);
-    Lanes sums{};
-    int64_t i = 0;
-    for (; i < seen; i += LANES) {
-        const Lanes weight = exponential(load(scores + i) - top);
-        store(scores + i, weight);
-        sums += weight;
-    }
-    for (; i < room; i += LANES) store(scores + i, Lanes{});
-    return sum(sums);
 }
 
 template <int ROWS, typename T>

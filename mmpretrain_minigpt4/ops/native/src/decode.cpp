@@ -7,9 +7,19 @@
 // Legend: n rows, w tokens a row, H heads, K key-value heads, G = H / K heads
 // that share one, D width of a head, S slots, C entries of a slot.
 
-#include "lanes.h"
+#include "softmax.h"
 
 namespace {
+
+// Rows of keys or values that are asked for before they are needed: what a
+// step reads of the cache, no step before has left nearby.
+constexpr int64_t AHEAD = 32;
+
+template <typename T>
+INLINE void fetch(const T* from, int64_t number) {
+    constexpr int64_t LINE = 64 / sizeof(T);
+    for (int64_t i = 0; i < number; i += LINE) __builtin_prefetch(from + i);
+}
 
 // Turns element i of a head with element i + D / 2, modulo D.
 template <typename T>
@@ -69,6 +79,7 @@ INLINE void match(const float* query, const T* keys, int64_t entries,
     // Four at a time, so that no product waits for the one before.
     for (; entry + 4 <= entries; entry += 4) {
         const T* key = keys + entry * width;
+        fetch(key + AHEAD * width, 4 * width);
         Lanes sums[4] = {};
         for (int64_t i = 0; i < whole; i += LANES) {
             const Lanes part = load(query + i);
@@ -98,43 +109,13 @@ INLINE void match(const float* query, const T* keys, int64_t entries,
     }
 }
 
-// Weights from scores, in place, not yet divided by their sum, which is
-// returned: zero where nothing is seen.
-INLINE float weigh(float* scores, int64_t entries) {
-    const int64_t whole = entries / LANES * LANES;
-    const float none = -__builtin_inff();
-    Lanes tops = spread(none);
-    for (int64_t i = 0; i < whole; i += LANES) {
-        tops = larger(tops, load(scores + i));
-    }
-    float top = largest(tops);
-    for (int64_t i = whole; i < entries; ++i) {
-        top = scores[i] > top ? scores[i] : top;
-    }
-    if (top == none) return 0.f;
-    Lanes sums{};
-    for (int64_t i = 0; i < whole; i += LANES) {
-        const Lanes weight = exponential(load(scores + i) - top);
-        store(scores + i, weight);
-        sums += weight;
-    }
-    float all = sum(sums);
-    const int64_t rest = entries - whole;
-    if (rest > 0) {
-        const Lanes weight =
-            exponential(load_some(scores + whole, rest) - top);
-        store_some(scores + whole, weight, rest);
-        for (int64_t i = 0; i < rest; ++i) all += weight[i];
-    }
-    return all;
-}
-
 // Weighted sum of PARTS * LANES numbers of neighbouring values.
 template <int PARTS, typename T>
 INLINE void mix_part(const float* weights, const T* values, int64_t entries,
                      int64_t width, float scale, T* out) {
     Lanes sums[PARTS] = {};
     for (int64_t entry = 0; entry < entries; ++entry) {
+        fetch(values + (entry + AHEAD) * width, PARTS * LANES);
         repeat<PARTS>(EACH(part) {
             sums[part] += weights[entry]
                 * load(values + entry * width + part * LANES);
@@ -188,7 +169,8 @@ INLINE void attend_head(const T* queries, const T* keys, const T* values,
                     scores[i] += widen(own[i]);
                 }
             }
-            const float all = weigh(scores, entries);
+            const float all =
+                weigh(scores, entries, round_up(entries, LANES));
             if (all == 0.f) {
                 memset(out + at, 0, static_cast<size_t>(width) * sizeof(T));
             } else {
@@ -209,7 +191,7 @@ int attend(const T* queries, const T* keys, const T* values,
     int failed = 0;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        const Scratch scratch(round_up(width, LANES) + room);
+        const Scratch scratch(round_up(width, LANES) + round_up(room, LANES));
         if (scratch.floats == nullptr) {
 #pragma omp atomic write
             failed = 1;

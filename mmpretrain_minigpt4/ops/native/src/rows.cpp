@@ -35,7 +35,8 @@ INLINE void norm_row(const T* x, const T* other, const T* weight, float eps,
     const float scale = 1.f / sqrtf(square / static_cast<float>(width) + eps);
     const T* source = other != nullptr ? total : x;
     for (int64_t i = 0; i < whole; i += LANES) {
-        store(out + i, load(weight + i) * rounded<T>(load(source + i) * scale));
+        const Lanes normed = rounded<T>(load(source + i) * scale);
+        store(out + i, load(weight + i) * normed);
     }
     for (int64_t i = whole; i < width; ++i) {
         narrow(widen(weight[i]) * rounded<T>(widen(source[i]) * scale),
