@@ -16,8 +16,10 @@ sys.path.insert(0, str(ROOT))
 # Nothing is fetched. Set before transformers reads it.
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
-import mmpretrain_minigpt4  # noqa: E402, F401  (mends the toolbox first)
-from mmpretrain_minigpt4.benchmarking.command import main  # noqa: E402
+# The package first: it mends the toolbox.
+from mmpretrain_minigpt4.cli.quiet import quiet_imports  # noqa: E402
 
 if __name__ == '__main__':
+    quiet_imports()
+    from mmpretrain_minigpt4.benchmarking.command import main
     sys.exit(main(root=ROOT))

@@ -20,11 +20,17 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import RUNNERS
 
 # In a checkout, its own package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# ruff: noqa: E402
+from mmpretrain_minigpt4.cli.quiet import quiet_imports
+
+quiet_imports()
+
+from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
 
 import mmpretrain_minigpt4
 from mmpretrain_minigpt4.apis.cache_features import cache_features

@@ -22,6 +22,11 @@ from torch import nn
 # In a checkout, its own package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+# ruff: noqa: E402
+from mmpretrain_minigpt4.cli.quiet import quiet_imports
+
+quiet_imports()
+
 from mmpretrain_minigpt4.models.quantization import QUANTIZATIONS, quantize
 from mmpretrain_minigpt4.ops import prepack
 

@@ -23,6 +23,11 @@ import transformers
 # In a checkout, its own package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+# ruff: noqa: E402
+from mmpretrain_minigpt4.cli.quiet import quiet_imports
+
+quiet_imports()
+
 from mmpretrain_minigpt4.apis import CaptionInferencer, VQAInferencer
 from mmpretrain_minigpt4.cli.exits import guarded
 from mmpretrain_minigpt4.datasets.shapes import TEST_SEED, draw_scene

@@ -143,6 +143,30 @@ def check_numbers(key: str, tensor: Tensor) -> None:
             'weights as plain tensors.')
 
 
+def check_finite(key: str, tensor: Tensor, file: str) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Args:
+        key: The tensor's name.
+        tensor: Of floats.
+        file: Where it came from.
+
+    Raises:
+        CheckpointError: If one is; every answer would be nonsense.
+    """
+    if not tensor.numel():
+        return
+    # In one pass, and without another tensor of that size.
+    least, most = tensor.aminmax()
+    if not (least.isfinite() and most.isfinite()):
+        number = int((~tensor.isfinite()).sum())
+        raise CheckpointError(
+            f'{key[:200]!r} of {file} holds {number} numbers of '
+            f'{tensor.numel()} that are NaN or infinite: its training went '
+            'wrong, or the file is damaged. Take an earlier checkpoint, or '
+            'fetch it again.')
+
+
 def _split_qkv_biases(converted: Converted) -> None:
     """Turn each bias of a merged qkv layer into one for q and one for v."""
     for key in list(converted.tensors):

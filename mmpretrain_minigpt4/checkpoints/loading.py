@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .convert import check_numbers, convert
+from .convert import check_finite, check_numbers, convert
 from .mends import mends
 from .positions import resize_positions
 from .reading import read_state_dict
@@ -78,8 +78,9 @@ def load_checkpoints(
         Where each tensor came from; ``str()`` of it is a table.
 
     Raises:
-        CheckpointError: If anything is missing, unexpected or of a wrong
-            shape; the text has the report and the mends.
+        CheckpointError: If anything is missing, unexpected, of a wrong
+            shape, or no finite number; the text has the report and the
+            mends.
         MissingWeightsError: If a file is missing.
     """
     tensors, report = merge_files(paths)
@@ -132,6 +133,8 @@ def _compare(wanted: Mapping[str, Tensor], tensors: dict[str, Tensor],
             report.sources.pop(key, None)
             continue
         check_numbers(key, tensor)
+        file, _ = report.sources.get(key, ('the checkpoint', key))
+        check_finite(key, tensor, file)
         shape = tuple(wanted[key].shape)
         if key == 'backbone.pos_embed' and tuple(tensor.shape) != shape \
                 and tensor.shape[-1:] == shape[-1:]:

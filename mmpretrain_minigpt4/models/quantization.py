@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..ops import PackableInt8, PackedLinear
+from ..ops import PackableInt8, PackedLinear, byte_parts
 from ..ops.byte_linear import byte_linear
 from .fp8_layers import check_fp8, fp8
 
@@ -209,8 +209,8 @@ class _Int8Product(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
         rows = x.reshape(-1, x.shape[-1])  # float[R, I]
-        # PyTorch's own kernel reads the packed weight once; torchao
-        # unpacks it, which pays from a few rows on only.
+        # PyTorch's own kernel reads the packed weight once, which pays for
+        # a few rows only.
         if (x.device.type == 'cpu' and x.dtype == torch.bfloat16
                 and 0 < len(rows) <= 8):
             out = torch._weight_int8pack_mm(
@@ -218,13 +218,20 @@ class _Int8Product(torch.autograd.Function):
                 weight.scale.to(x.dtype).flatten())
             return out.reshape(*x.shape[:-1], -1)
         few = byte_linear(x, weight.qdata, weight.scale)
-        return nn.functional.linear(x, weight) if few is None else few
+        if few is not None:
+            return few
+        if x.device.type == 'cpu':
+            return byte_parts.product(x, weight.qdata, weight.scale)
+        return nn.functional.linear(x, weight)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        weight = ctx.weight
+        if grad.device.type == 'cpu':
+            return byte_parts.gradient(grad, weight.qdata, weight.scale), None
         # float[R, O] * float[O] @ int8[O, I]
-        scale = ctx.weight.scale.flatten().to(grad)
-        return (grad * scale) @ ctx.weight.qdata.to(grad.dtype), None
+        scale = weight.scale.flatten().to(grad)
+        return (grad * scale) @ weight.qdata.to(grad.dtype), None
 
 
 class Int8Linear(nn.Linear):

@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Products with weights of a byte a number, for few tokens on a GPU.
+"""Products with weights of a byte a number, for few tokens.
 
 Libraries unpack such a weight before they multiply, or bring the tokens to a
 byte first; for few tokens either takes longer than reading the weight, which
@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 
 import torch
 
-from .triton import supported
-from .triton.support import interpreting
+from . import kernels
+from .native import byte_linear as native
 
 # More are no longer bound by the reading of the weight.
-MOST_ROWS = 16
+MOST_ROWS = {'triton': 16, 'native': 8}
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -34,17 +35,27 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
         scales: float[O, 1], one for each row of the weight.
 
     Returns:
-        float[..., O], or None for many tokens, on a CPU, or where the
-        kernel does not work.
+        float[..., O], or None for many tokens, or where no kernel works.
     """
     rows = x.numel() // x.shape[-1]
-    if not (0 < rows <= MOST_ROWS and supported(x.device)
-            and _works(x.device, x.dtype, weight.dtype, interpreting())):
+    kind = kernels.way(x.device)
+    if kind is None or not 0 < rows <= MOST_ROWS[kind]:
         return None
-    from .triton.byte_rows import byte_linear as kernel
+    if kind == 'native' and not (native.suits(x, weight)
+                                 and kernels.works(x.device, x.dtype)):
+        return None
+    if not _works(kind, x.device, x.dtype, weight.dtype):
+        return None
     with torch.cuda.device_of(x):
-        out = kernel(x.reshape(rows, -1), weight, scales.flatten())
+        out = _kernel(kind)(x.reshape(rows, -1), weight, scales.flatten())
     return out.unflatten(0, x.shape[:-1])
+
+
+def _kernel(kind: str) -> Callable:
+    if kind == 'native':
+        return native.byte_linear
+    from .triton.byte_rows import byte_linear as kernel
+    return kernel
 
 
 def plain(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
@@ -60,25 +71,26 @@ def plain(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
 
 
 @functools.cache
-def _works(device: torch.device, dtype: torch.dtype, kind: torch.dtype,
-           interpreted: bool) -> bool:
+def _works(kind: str, device: torch.device, dtype: torch.dtype,
+           of_weight: torch.dtype) -> bool:
     """Whether the kernel gives what it should, tried once."""
     try:
         if dtype not in TYPES:
             return False
-        from .triton.byte_rows import byte_linear as kernel
+        kernel = _kernel(kind)
         draw = torch.Generator().manual_seed(0)
         with torch.inference_mode():
             x = torch.randn(3, 80, generator=draw).to(device, dtype)
             weight = (40 * torch.randn(24, 80, generator=draw)).to(
-                kind).to(device)
+                of_weight).to(device)
             scales = torch.rand(24, generator=draw).to(device)
             torch.testing.assert_close(
                 kernel(x, weight, scales), plain(x, weight, scales),
                 rtol=2e-2, atol=2e-1)
     except Exception as error:  # whatever a driver or a compiler may raise
         logging.getLogger(__name__).warning(
-            'Products with weights in %s go without a kernel on %s: %s', kind,
-            device, ' '.join(str(error).split())[:300] or repr(error))
+            'Products with weights in %s go without a kernel on %s: %s',
+            of_weight, device,
+            ' '.join(str(error).split())[:300] or repr(error))
         return False
     return True

@@ -126,6 +126,22 @@ def test_integers_are_not_taken_for_weights():
         load_state(wild.build_tiny(), state)
 
 
+@pytest.mark.parametrize('bad', [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
+def test_weights_that_are_no_finite_numbers_are_refused(files, bad, dtype):
+    weights = wild.projection()
+    key = next(iter(weights))
+    weights[key] = weights[key].to(dtype)
+    weights[key].view(-1)[3] = bad
+    torch.save({'model': weights}, files[2])
+    model = wild.build_tiny()
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match='1 numbers of .* NaN') as error:
+        load_checkpoints(model, files)
+    assert str(files[2]) in str(error.value)
+    assert all(v.equal(before[k]) for k, v in model.state_dict().items())
+
+
 def test_a_model_on_meta_becomes_real_and_keeps_what_is_trained():
     with torch.device('meta'):
         model = wild.build_tiny()

@@ -34,6 +34,8 @@ FUNCTIONS = {
     'silu_mul': [c_void_p, *[c_int64] * 2, c_void_p, *[c_int] * 2],
     'int8_linear': [c_void_p, *[c_int64] * 3, *[c_void_p] * 3, c_float,
                     c_void_p, *[c_int] * 2, c_void_p],
+    'byte_linear': [c_void_p, *[c_int64] * 3, *[c_void_p] * 3,
+                    *[c_int] * 2, c_void_p],
     'rotate_and_write': [*[c_void_p] * 7, *[c_int64] * 8, *[c_int] * 2],
     'decode_attention': [*[c_void_p] * 5, *[c_int64] * 2, c_void_p,
                          *[c_int64] * 8, c_float, *[c_int] * 2, c_void_p],
