@@ -208,6 +208,9 @@ class _Int8Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
+        few = byte_linear(x, weight.qdata, weight.scale)
+        if few is not None:
+            return few
         rows = x.reshape(-1, x.shape[-1])  # float[R, I]
         # PyTorch's own kernel reads the packed weight once, which pays for
         # a few rows only.
@@ -217,9 +220,6 @@ class _Int8Product(torch.autograd.Function):
                 rows.contiguous(), weight.qdata,
                 weight.scale.to(x.dtype).flatten())
             return out.reshape(*x.shape[:-1], -1)
-        few = byte_linear(x, weight.qdata, weight.scale)
-        if few is not None:
-            return few
         if x.device.type == 'cpu':
             return byte_parts.product(x, weight.qdata, weight.scale)
         return nn.functional.linear(x, weight)

@@ -11,6 +11,7 @@
 namespace {
 
 constexpr int OUTPUTS = 2;  // at a time
+constexpr int64_t AHEAD = 16;  // outputs whose weights are asked for early
 
 INLINE Lanes load(const int8_t* from) {
     // GCC makes one instruction of this, and many of a converted vector.
@@ -53,6 +54,7 @@ template <typename T>
 INLINE void multiply_rows(const float* x, int64_t stride, int64_t rows,
                           const int8_t* weight, const float* scales,
                           int64_t inputs, T* out, int64_t out_stride) {
+    fetch(weight + AHEAD * inputs, OUTPUTS * inputs);
     int64_t row = 0;
     for (; row + 4 <= rows; row += 4) {
         multiply<4>(x + row * stride, stride, weight, scales, inputs,

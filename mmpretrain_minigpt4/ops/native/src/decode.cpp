@@ -15,12 +15,6 @@ namespace {
 // step reads of the cache, no step before has left nearby.
 constexpr int64_t AHEAD = 32;
 
-template <typename T>
-INLINE void fetch(const T* from, int64_t number) {
-    constexpr int64_t LINE = 64 / sizeof(T);
-    for (int64_t i = 0; i < number; i += LINE) __builtin_prefetch(from + i);
-}
-
 // Turns element i of a head with element i + D / 2, modulo D.
 template <typename T>
 INLINE void turn(const T* head, const T* cosines, const T* sines,

@@ -190,6 +190,13 @@ INLINE void repeat(const Body& body) {
 }
 #define EACH(i) [&](auto i) __attribute__((always_inline))
 
+// Asks for numbers that are read soon.
+template <typename T>
+INLINE void fetch(const T* from, int64_t number) {
+    constexpr int64_t LINE = 64 / sizeof(T);
+    for (int64_t i = 0; i < number; i += LINE) __builtin_prefetch(from + i);
+}
+
 INLINE int64_t round_up(int64_t x, int64_t step) {
     return (x + step - 1) / step * step;
 }
