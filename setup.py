@@ -13,8 +13,8 @@ how the kernels for CPUs are compiled.
   repository. A wheel carries them as ``mmpretrain_minigpt4/.mim/``, where
   OpenMIM and this package's model zoo look; a checkout uses them in place.
 * ``ops/native/src/`` is compiled once for each instruction set, by GCC or
-  Clang. The library has no part of Python or PyTorch in it, and the package
-  works without: where there is no such compiler, it is left out.
+  Clang with OpenMP. The library has no part of Python or PyTorch in it, and
+  the package works without: where there is no such compiler, it is left out.
   ``MMPRETRAIN_MINIGPT4_KERNELS`` set to ``none`` leaves it out, and set to
   ``must`` makes that an error.
 """
@@ -51,7 +51,7 @@ SOURCES = sorted(
     for path in (ROOT / PACKAGE / 'ops/native/src').glob('*.cpp'))
 FLAGS = ('-std=c++17', '-O3', '-g0', '-fno-exceptions', '-fno-rtti',
          '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden',
-         '-Wno-psabi')
+         '-fopenmp', '-Wno-psabi')
 # Of instruction sets, by the names under which library.py asks for them.
 INSTRUCTIONS = {'baseline': ()}
 if platform.machine().lower() in ('x86_64', 'amd64'):
@@ -141,12 +141,6 @@ class BuildKernels(build_ext):
     def build_extension(self, ext):
         if self.compiler.compiler_type != 'unix':
             raise CompileError('the kernels want GCC or Clang')
-        try:
-            self._build(ext, ['-fopenmp'])
-        except CompileError:  # Apple's Clang has no OpenMP
-            self._build(ext, [])
-
-    def _build(self, ext, extra):
 
         def compile_for(name):
             return self.compiler.compile(
@@ -154,14 +148,14 @@ class BuildKernels(build_ext):
                 output_dir=str(Path(self.build_temp, name)),
                 macros=[('INSTRUCTIONS', name),
                         ('SOURCES', f'{checksum()}u')],
-                extra_postargs=[*FLAGS, *INSTRUCTIONS[name], *extra],
+                extra_postargs=[*FLAGS, *INSTRUCTIONS[name]],
                 depends=ext.depends)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_for, INSTRUCTIONS))
         self.compiler.link_shared_object(
             sum(objects, []), self.get_ext_fullpath(ext.name),
-            extra_postargs=extra, target_lang='c++')
+            extra_postargs=['-fopenmp'], target_lang='c++')
 
 
 def checksum() -> int:

@@ -15,6 +15,14 @@ def known_sets():
     return order[:order.index(instructions()) + 1]
 
 
+@pytest.fixture
+def set_threads():
+    """Set PyTorch's threads, for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=known_sets())
 def instruction_set(request, monkeypatch):
     """Use the code of one set, the best one or a lesser."""

@@ -98,23 +98,21 @@ def test_what_is_no_number_stays_none(instruction_set):
     assert found.isnan().all(1).tolist() == [False, True, False, False]
 
 
-def test_threads_change_nothing(instruction_set):
+def test_threads_change_nothing(instruction_set, set_threads):
     q, k, v = draw((2, 8, 4, 60, 60, 64))
-    threads = torch.get_num_threads()
     found = []
-    try:
-        for number in (1, 2):
-            torch.set_num_threads(number)
-            found.append(attention(q, k, v))
-    finally:
-        torch.set_num_threads(threads)
+    for number in (1, 2):
+        set_threads(number)
+        found.append(attention(q, k, v))
     assert torch.equal(*found)
 
 
 @pytest.mark.parametrize('dtype', CLOSE, ids=str)
 @pytest.mark.parametrize('hidden', ['none', 'causal', 'before'])
-def test_every_way_gives_the_same(dtype, hidden):
+@pytest.mark.parametrize('threads', [1, 2])
+def test_every_way_gives_the_same(dtype, hidden, threads, set_threads):
     torch.manual_seed(0)
+    set_threads(threads)
     for shape in ((2, 2, 2, 30, 30, 24), (1, 1, 1, 200, 200, 16)):
         q, k, v = draw(shape, dtype)
         how = dict(causal=hidden == 'causal')
