@@ -116,15 +116,16 @@ class LlamaDecoder:
         lengths = self.lengths[:n]
         positions = self.positions[:n].unsqueeze(1).expand(-1, w)
         if w == 1 and self.model.fused:
+            # All that such a row sees are its first entries.
             place = Placement(rows, entries, positions, stop, lengths=lengths)
-        elif w == 1 and min(held) == stop - 1:
-            place = Placement(rows, stop - 1, positions, stop)
         else:
             self.bias[:n].scatter_(2, entries.unsqueeze(2), 0.)
-            # float[n, w, N] -> float[n, 1, w, N]
-            place = Placement(rows, entries, positions, stop,
-                              self.bias[:n, :, :stop].unsqueeze(1),
-                              lengths=lengths)
+            level = w == 1 and min(held) == stop - 1
+            place = Placement(
+                rows, stop - 1 if level else entries, positions, stop,
+                # float[n, w, N] -> float[n, 1, w, N]
+                None if level else self.bias[:n, :, :stop].unsqueeze(1),
+                lengths=None if level else lengths)
         hidden = self.model(self.model.embed(tokens), self.cache, place)
         self.positions[:n] += 1
         self._entries[:n] = [length + w for length in held]

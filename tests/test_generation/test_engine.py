@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine, beside transformers' own decoding and beside itself."""
 
+import itertools
+
 import pytest
 import torch
 from small_llm import END, TABLE, build, request, requests
@@ -39,7 +41,8 @@ def by_transformers(llm, ids, options):
     return found[:found.index(END) + 1] if END in found else found
 
 
-@pytest.mark.parametrize('fast', [True, False])
+@pytest.mark.parametrize('engine', [
+    dict(), dict(kernels=False), dict(fast=False)])
 @pytest.mark.parametrize('settings', [
     dict(),
     dict(repetition_penalty=1.7),
@@ -52,11 +55,11 @@ def by_transformers(llm, ids, options):
     dict(num_beams=3, no_repeat_ngram_size=2),
     dict(num_beams=20),
 ])
-def test_tokens_equal_those_of_transformers(llm, prompts, settings, fast):
+def test_tokens_equal_those_of_transformers(llm, prompts, settings, engine):
     options = GenerationOptions(max_new_tokens=14, **settings)
     found = answer_all(
         llm, requests(llm, prompts, options),
-        settings=EngineSettings(slots=3, fast=fast))
+        settings=EngineSettings(slots=3, **engine))
     expected = [by_transformers(llm, ids, options) for ids in prompts]
     assert [answer.token_ids for answer in found] == expected
     # Some end by themselves and some do not, or little would be shown.
@@ -78,10 +81,11 @@ def test_the_family_takes_the_fast_way_and_agrees(prompts, kind, settings):
     engine = Engine(llm, slots=2)
     assert isinstance(engine.decoder, LlamaDecoder)
     options = GenerationOptions(max_new_tokens=10)
-    found = answer_all(llm, requests(llm, prompts, options))
-    assert [answer.token_ids for answer in found] == [
-        by_transformers(llm, ids, options) for ids in prompts
-    ]
+    expected = [by_transformers(llm, ids, options) for ids in prompts]
+    for kernels in (True, False):
+        found = answer_all(llm, requests(llm, prompts, options),
+                           settings=EngineSettings(kernels=kernels))
+        assert [answer.token_ids for answer in found] == expected
 
 
 @pytest.mark.parametrize('kind, settings', [
@@ -108,8 +112,10 @@ def test_others_take_the_general_way_and_agree(prompts, kind, settings,
 
 @torch.no_grad()
 @pytest.mark.parametrize('reuse', [True, False])
-def test_logits_equal_those_of_the_whole_text(llm, prompts, reuse):
-    decoder = LlamaDecoder(llm, slots=len(prompts), reuse=reuse)
+@pytest.mark.parametrize('kernels', [True, False])
+def test_logits_equal_those_of_the_whole_text(llm, prompts, reuse, kernels):
+    decoder = LlamaDecoder(llm, slots=len(prompts), reuse=reuse,
+                           kernels=kernels)
     said = [list(ids) for ids in prompts]
     embeds = llm.get_input_embeddings()
     logits = decoder.admit(
@@ -133,10 +139,11 @@ def test_slots_and_sharing_change_no_text(llm, prompts, slots, patience):
     plain = answer_all(
         llm, requests(llm, many, options, 'ab', 'q'),
         settings=EngineSettings(fast=False))
-    for reuse in (True, False):
+    for reuse, kernels in itertools.product((True, False), repeat=2):
         found = answer_all(
             llm, requests(llm, many, options, 'ab', 'q'),
-            settings=EngineSettings(slots, True, reuse, patience))
+            settings=EngineSettings(slots, True, reuse, patience,
+                                    kernels=kernels))
         assert found == plain
 
 

@@ -24,7 +24,8 @@ def ahead(lag, **settings):
 
 @pytest.mark.parametrize('lag', [1, 3])
 @pytest.mark.parametrize('settings', [
-    dict(slots=2), dict(slots=7, patience=0), dict(slots=3, fast=False)])
+    dict(slots=2), dict(slots=2, kernels=False), dict(slots=7, patience=0),
+    dict(slots=3, fast=False)])
 def test_answers_are_those_of_steps_one_by_one(llm, prompts, lag, settings):
     options = GenerationOptions(max_new_tokens=17, logprobs=True)
     asked = [
