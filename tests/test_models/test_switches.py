@@ -3,6 +3,7 @@
 """Each way of being faster can be switched off, and changes no result."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmpretrain.structures import DataSample
 
 from mmpretrain_minigpt4.errors import PromptError
 from mmpretrain_minigpt4.ops import can_prepack
+from mmpretrain_minigpt4.ops.native import instructions, step
 from mmpretrain_minigpt4.ops.packed_linear import PackedLinear
 from mmpretrain_minigpt4.registry import MODELS
 
@@ -106,6 +108,32 @@ def test_loss_gradient_and_scores_are_the_same(build, images, engine,
         found.append((loss.detach(), gradient, scores))
     for slow, fast in zip(*found, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not instructions(),
+                    reason='the kernels for CPUs are not compiled')
+@pytest.mark.parametrize('vision', [True, False])
+@pytest.mark.parametrize('engine', [True, False])
+def test_kernels_are_used_unless_they_are_switched_off(
+        build, images, monkeypatch, vision, engine):
+    used = []
+    # The package's own name for it is that of the function inside.
+    of_images = sys.modules['mmpretrain_minigpt4.ops.attention']
+
+    def count(where, name):
+        function = getattr(where, name)
+        monkeypatch.setattr(
+            where, name, lambda *args: used.append(name) or function(*args))
+
+    count(of_images, 'by_kernel')
+    count(step, 'decode_attention')
+    model = build(dict(kernels=engine), kernels=vision)
+    model(images)
+    assert ('by_kernel' in used) == vision
+    used.clear()
+    model(images, [sample(prompt=p) for p in PROMPTS], mode='predict',
+          max_new_tokens=3)
+    assert ('decode_attention' in used) == engine
 
 
 def test_equal_images_are_encoded_once(build, images):
