@@ -16,11 +16,13 @@
 namespace {
 
 // Queries of a block and columns of a panel, in vectors: their products fill
-// the registers of the instruction set.
-#if defined(__AVX512F__)
+// the registers of the instruction set, 32 of them or 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int QUERIES = 12, COLUMNS = 2;
+#elif defined(__AVX2__)
+constexpr int QUERIES = 6, COLUMNS = 2;
 #else
-constexpr int QUERIES = 4, COLUMNS = 1;
+constexpr int QUERIES = 4, COLUMNS = 2;
 #endif
 constexpr int64_t PANEL = COLUMNS * LANES;
 
@@ -86,7 +88,7 @@ void lay_out_keys(const T* keys, int64_t stride, int64_t number,
         }
         for (int64_t first = 0; first < here; first += LANES) {
             const int64_t last = first + LANES < here ? first + LANES : here;
-            // Sixteen keys: their lines stay in cache over all of the width.
+            // A few keys: their lines stay in cache over all of the width.
             for (int64_t i = 0; i < width; ++i) {
                 for (int64_t key = first; key < last; ++key) {
                     panel[i * PANEL + key] =

@@ -1,7 +1,8 @@
 // Copyright (c) mmpretrain_minigpt4 contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sixteen floats at a time, and numbers of 16 bits as floats.
+// Some floats at a time, as many as a register holds, and numbers of 16 bits
+// as floats.
 //
 // Each source is compiled once for every instruction set in setup.py, and
 // all of them are linked together. So nothing here may have a name that the
@@ -24,12 +25,18 @@
 
 namespace {
 
+// Of vectors wider than a register, GCC keeps every step in memory.
+#if defined(__AVX512F__)
 constexpr int64_t LANES = 16;
-typedef float Lanes __attribute__((vector_size(64)));
-typedef int32_t IntLanes __attribute__((vector_size(64)));
-typedef uint32_t BitLanes __attribute__((vector_size(64)));
-typedef uint16_t HalfLanes __attribute__((vector_size(32)));
-typedef float Eight __attribute__((vector_size(32)));
+#elif defined(__AVX2__)
+constexpr int64_t LANES = 8;
+#else
+constexpr int64_t LANES = 4;
+#endif
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t IntLanes __attribute__((vector_size(4 * LANES)));
+typedef uint32_t BitLanes __attribute__((vector_size(4 * LANES)));
+typedef uint16_t HalfLanes __attribute__((vector_size(2 * LANES)));
 typedef float Four __attribute__((vector_size(16)));
 
 // A bfloat16 number, the upper half of a float.
@@ -118,12 +125,10 @@ INLINE void store_some(T* to, Lanes x, int64_t number) {
 }
 
 INLINE float sum(Lanes x) {
-    Eight half[2];
-    memcpy(half, &x, sizeof x);
-    const Eight eight = half[0] + half[1];
-    Four quarter[2];
-    memcpy(quarter, &eight, sizeof eight);
-    const Four four = quarter[0] + quarter[1];
+    Four parts[LANES / 4];
+    memcpy(parts, &x, sizeof x);
+    Four four = parts[0];
+    for (int64_t i = 1; i < LANES / 4; ++i) four += parts[i];
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
