@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention of many queries gives what float64 gives, in every layout."""
 
+import time
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmpretrain_minigpt4.ops import attention as door
 from mmpretrain_minigpt4.ops import hide_later, kernels
@@ -141,3 +144,22 @@ def test_later_keys_are_hidden():
     assert bias.shape == (2, 1, 2, 5)
     assert (bias == 0).sum(-1).squeeze(1).tolist() == [[1, 2], [3, 4]]
     assert bias[1, 0, 0].tolist() == [0, 0, 0, -torch.inf, -torch.inf]
+
+
+@pytest.mark.slow
+def test_no_instruction_set_is_far_slower_than_pytorch(instruction_set,
+                                                       set_threads):
+    """A compiler that keeps vectors in memory would be, by far."""
+    if instruction_set == 'baseline':
+        pytest.skip('PyTorch uses better instructions, if there are any')
+    set_threads(1)
+    q, k, v = draw((2, 4, 4, 257, 257, 88))
+
+    def seconds(function):
+        started = time.process_time()
+        function(q, k, v)
+        return time.process_time() - started
+
+    ways = attention, F.scaled_dot_product_attention
+    ours, stock = (min(seconds(way) for _ in range(9)) for way in ways)
+    assert ours < 2.5 * stock
