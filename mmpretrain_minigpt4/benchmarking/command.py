@@ -140,7 +140,7 @@ def _measure(args: argparse.Namespace, argv: Sequence[str]) -> None:
     if not found:
         raise ConfigError(f'No case holds {args.only}.')
     lines = [json.loads(record.to_json()) for record in found]
-    print(machine_line(lines[-1]))
+    print(machine_line(lines))
     print()
     print(table(lines))
 

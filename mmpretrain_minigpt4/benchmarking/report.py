@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import BenchmarkError
@@ -59,8 +59,14 @@ def table(lines: Iterable[dict]) -> str:
                      for row in rows)
 
 
-def machine_line(line: dict) -> str:
-    """What records were measured on, in one sentence each."""
+def machine_line(lines: Sequence[dict]) -> str:
+    """What records were measured on, in one sentence each.
+
+    Args:
+        lines: Of one machine. The commands of all are told; the rest is that
+            of the last, which knows the ceilings of all types.
+    """
+    line = lines[-1]
     machine, versions = line['machine'], line['versions']
     aside = versions.get('P3')
     hardware = machine['gpu'] or (
@@ -86,7 +92,9 @@ def machine_line(line: dict) -> str:
     if 'logits' in equal:
         text += ('Logits after given tokens differ from P1 by '
                  f'{equal["logits"]:.0e} of their size. ')
-    return text + f'Command: `{line["command"]}`.'
+    commands = list(dict.fromkeys(f'`{one["command"]}`' for one in lines))
+    plural = 's' if len(commands) > 1 else ''
+    return text + f'Command{plural}: {", ".join(commands)}.'
 
 
 def render(lines: Iterable[dict], plots: dict[str, str] | None = None
@@ -107,7 +115,7 @@ def render(lines: Iterable[dict], plots: dict[str, str] | None = None
         quick = ' (quick: rough numbers)' if any(
             x['quick'] for x in members) else ''
         parts += [f'### {suite}, {dims}, {where}{quick}',
-                  machine_line(members[-1]), table(members)]
+                  machine_line(members), table(members)]
         notes = [
             f'* {x["row"]}: {x["note"]}.' for x in members
             if x['note'] and x['value'] is not None

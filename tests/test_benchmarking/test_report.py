@@ -76,6 +76,13 @@ def test_the_page_gets_results_between_its_marks_alone(page, line, curve):
     assert [x.name for x in picture.parent.iterdir()] == [picture.name]
 
 
+def test_the_page_tells_each_command_once(page, line):
+    other = dict(line, row='another row', command='tools/benchmark.py --x')
+    report.write_docs(page, [line, other, line], page.parent / 'benchmarks')
+    assert ('Commands: `tools/benchmark.py --suite gpu`, '
+            '`tools/benchmark.py --x`.') in page.read_text()
+
+
 def test_writing_twice_changes_nothing(page, line, curve):
     for _ in range(2):
         report.write_docs(page, [line, curve], page.parent / 'benchmarks')
