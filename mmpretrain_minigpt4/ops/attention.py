@@ -29,11 +29,11 @@ def attention(q: torch.Tensor,
               before: torch.Tensor | None = None) -> torch.Tensor:
     """Mix values by how well their keys fit the queries.
 
-    On CPUs a kernel of our own is the fastest, but for images in bfloat16.
-    Without it, the fused operator is slower than its parts for bfloat16, and
-    for single queries of several rows; single queries in bfloat16 are best
-    computed in float32, which their keys are widened to; and one thread sees
-    whole images best head by head, whose products oneDNN does faster.
+    On CPUs a kernel of our own is the fastest. Without it, the fused operator
+    is slower than its parts for bfloat16, and for single queries of several
+    rows; single queries in bfloat16 are best computed in float32, which their
+    keys are widened to; and one thread sees whole images best head by head,
+    whose products oneDNN does faster.
 
     Args:
         q: float[B, H, T, D].
@@ -48,8 +48,7 @@ def attention(q: torch.Tensor,
     Returns:
         float[B, H, T, D].
     """
-    if bias is None and not dropout and _kernel_suits(q, k, v, causal or
-                                                      before is not None):
+    if bias is None and not dropout and _kernel_suits(q, k, v):
         if causal:
             before = torch.zeros(len(q), dtype=torch.long)
         return by_kernel(q, k, v, before)
@@ -99,17 +98,14 @@ def hide_later(before: torch.Tensor, queries: int, keys: int,
         device=before.device).masked_fill_(places > last, -torch.inf)
 
 
-def _kernel_suits(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
-                  hides: bool) -> bool:
-    if (q.device.type != 'cpu' or q.shape[2] == 1 or not k.shape[2]
-            or not q.dtype == k.dtype == v.dtype
-            or torch.is_grad_enabled() and (
-                q.requires_grad or k.requires_grad or v.requires_grad)):
-        return False
-    # Matrix units for bfloat16 are faster where there is much to multiply.
-    many = min(q.shape[2], k.shape[2]) >= MANY and not hides
-    return (kernels.works(q.device, q.dtype) == 'native'
-            and not (many and q.dtype == torch.bfloat16))
+def _kernel_suits(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+                  ) -> bool:
+    # A single query would not make up for the laying out of the keys.
+    return (q.device.type == 'cpu' and q.shape[2] > 1 and k.shape[2] > 0
+            and q.dtype == k.dtype == v.dtype
+            and not (torch.is_grad_enabled() and (
+                q.requires_grad or k.requires_grad or v.requires_grad))
+            and kernels.works(q.device, q.dtype) == 'native')
 
 
 def _head_by_head(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
