@@ -23,6 +23,7 @@ from torch import nn
 from .. import zoo
 from ..errors import ConfigError
 from ..models.quantization import METHODS
+from ..ops import kernels
 from ..registry import MODELS
 
 # Name of a row: the type of numbers, and how the LLM's weights are kept.
@@ -221,7 +222,7 @@ def _vision(shape: Shapes, batch: int, size: int, cpu: bool) -> int:
     n, width = shape.image_tokens, shape.vision_width
     # Input, its norm, queries, keys and values, what was mixed, and a copy.
     attention = 7 * n * width
-    if cpu and size == 2:  # not the fused operator there
+    if cpu and size == 2 and not _has_kernels():  # nor a fused operator
         attention = 8 * n * width + 2 * shape.vision_heads * n * n
     # Input, its norm, and what is inside before and after GELU.
     mlp = 2 * n * width + 2 * n * shape.vision_inner
@@ -236,12 +237,17 @@ def _decoding(shape: Shapes, batch: int, prompt: int, capacity: int,
     reading = batch * prompt * size * (4 * shape.width + 3 * shape.inner)
     rows = batch * beams
     step = rows * size * (6 * shape.width + 3 * shape.inner)
-    if cpu and size == 2:
+    if cpu and size == 2 and not _has_kernels():
         # Keys and values are brought together for a plain product.
         step += batch * capacity * size * (
             2 * shape.kv_width + 2 * beams * shape.heads)
     # Logits in float32, and what sampling makes of them.
     return max(reading, step) + 3 * 4 * rows * shape.vocabulary
+
+
+def _has_kernels() -> bool:
+    """Whether attention on this CPU keeps neither scores nor copies."""
+    return kernels.works('cpu', torch.bfloat16) is not None
 
 
 def _training_step(shape: Shapes, batch: int, tokens: int, size: int,
