@@ -148,8 +148,7 @@ class BuildKernels(build_ext):
                 output_dir=str(Path(self.build_temp, name)),
                 macros=[('INSTRUCTIONS', name),
                         ('SOURCES', f'{checksum()}u')],
-                extra_postargs=[*FLAGS, *INSTRUCTIONS[name]],
-                depends=ext.depends)
+                extra_postargs=[*FLAGS, *INSTRUCTIONS[name]])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_for, INSTRUCTIONS))
@@ -181,9 +180,7 @@ def kernels() -> list[Extension]:
             'one of auto, none, must.')
     if choice == 'none':
         return []
-    headers = [str(Path(source).with_name('lanes.h')) for source in SOURCES]
-    return [Extension(KERNELS, SOURCES, depends=headers[:1],
-                      optional=choice == 'auto')]
+    return [Extension(KERNELS, SOURCES, optional=choice == 'auto')]
 
 
 def mim_files() -> list[tuple[Path, str]]:

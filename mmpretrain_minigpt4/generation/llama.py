@@ -156,14 +156,12 @@ class Llama:
         operators = kernels.operators(x.device, x.dtype)
         # float[B, T, D] each
         turns = [table.squeeze(-2) for table in self._turns(place.positions)]
-        entries, bias, before = place.entries, place.bias, place.before
+        entries, bias = place.entries, place.bias
         if isinstance(entries, int):
             entries = torch.arange(entries, entries + x.shape[1]).expand(
                 x.shape[:2])
-        if place.causal:
-            before = entries.new_zeros(len(x))
-        if place.lengths is not None and bias is not None:
-            bias = bias.squeeze(1)
+        if bias is not None:
+            bias = bias.squeeze(1)  # float[B, T, N], of beams
 
         def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
             keys, values = held[index]
@@ -173,8 +171,9 @@ class Llama:
             if place.lengths is not None:
                 return operators.decode_attention(
                     q, keys, values, place.lengths, bias)
-            return attention(q.transpose(1, 2), keys, values, bias,
-                             before=before).transpose(1, 2)
+            return attention(
+                q.transpose(1, 2), keys, values, causal=place.causal,
+                before=place.before).transpose(1, 2)
 
         return fused_layers(self, x, operators, attend)
 

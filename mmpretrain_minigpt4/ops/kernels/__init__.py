@@ -24,8 +24,7 @@ from .trials import check
 
 __all__ = ['off', 'operators', 'plain', 'way', 'works']
 
-NARROW = (torch.float32, torch.bfloat16)
-TYPES = {'triton': (*NARROW, torch.float16), 'native': NARROW}
+TYPES = {'triton': (*native.TYPES, torch.float16), 'native': native.TYPES}
 
 _on: ContextVar[bool] = ContextVar('kernels', default=True)
 

@@ -6,6 +6,6 @@ Those of a decode step have plain twins in :mod:`..kernels.plain`, which say
 what they compute.
 """
 
-from .library import instructions
+from .library import TYPES, instructions
 
-__all__ = ['instructions']
+__all__ = ['TYPES', 'instructions']

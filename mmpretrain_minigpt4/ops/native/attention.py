@@ -8,10 +8,7 @@ import ctypes
 
 import torch
 
-from .library import function
-
-# Products below which a second thread costs more than it does.
-MANY = 1 << 18
+from .library import run, threads
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
@@ -39,14 +36,10 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
     strides = (ctypes.c_int64 * 9)(
         *q.stride()[:3], *k.stride()[:3], *v.stride()[:3])
     work = batch * heads * queries * keys * width
-    failed = ctypes.c_int()
-    function('attention')(
+    run('attention', f'attention to {keys} keys',
         q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), batch,
         heads, num_kv_heads, queries, keys, width, ctypes.addressof(strides),
         None if before is None else before.data_ptr(), width**-0.5,
         q.dtype is torch.bfloat16,
-        torch.get_num_threads() if work >= MANY else 1,
-        ctypes.addressof(failed))
-    if failed.value:
-        raise MemoryError(f'no memory for attention to {keys} keys')
+        threads(work))
     return out.transpose(1, 2)

@@ -5,15 +5,9 @@ by the compiled library."""
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 
-from .library import function
-from .step import TYPES
-
-# Products below which a second thread costs more than it does.
-MANY = 1 << 18
+from .library import TYPES, run, threads
 
 
 def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
@@ -31,14 +25,10 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
     x, scales = x.contiguous(), scales.float().contiguous()
     outputs, inputs = weight.shape
     out = x.new_empty(len(x), outputs)
-    failed = ctypes.c_int()
-    function('byte_linear')(
+    run('byte_linear', f'{len(x)} rows',
         x.data_ptr(), len(x), inputs, outputs, weight.data_ptr(),
         scales.data_ptr(), out.data_ptr(), x.dtype is torch.bfloat16,
-        torch.get_num_threads() if weight.numel() >= MANY else 1,
-        ctypes.addressof(failed))
-    if failed.value:
-        raise MemoryError(f'no memory for {len(x)} rows')
+        threads(weight.numel()))
     return out
 
 

@@ -7,21 +7,16 @@ Legend: R rows, I and O input and output channels.
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .library import function, instructions
-from .step import TYPES
+from .library import TYPES, instructions, run, threads
 
 PANEL = 64  # outputs side by side
 INPUTS = 4  # behind each other, of each of them
 WHOLE = 16  # inputs are padded to multiples of it
 ZERO = 128
-# Products below which a second thread costs more than it does.
-MANY = 1 << 18
 
 
 def has_int8() -> bool:
@@ -71,14 +66,9 @@ class Int8Panels:
         rows = rows.contiguous()
         number, inputs = rows.shape
         out = rows.new_empty(number, self.shape[0])
-        many = out.numel() * inputs >= MANY
-        failed = ctypes.c_int()
-        function('int8_linear')(
+        run('int8_linear', f'the rounding of {number} rows',
             rows.data_ptr(), number, inputs, self.shape[0],
             self.panels.data_ptr(), self.shifts.data_ptr(),
             self.scale.data_ptr(), outlier, out.data_ptr(),
-            dtype is torch.bfloat16,
-            torch.get_num_threads() if many else 1, ctypes.addressof(failed))
-        if failed.value:
-            raise MemoryError(f'no memory to round {number} rows')
+            dtype is torch.bfloat16, threads(out.numel() * inputs))
         return out

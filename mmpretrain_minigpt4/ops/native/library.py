@@ -27,6 +27,10 @@ SOURCES = Path(__file__).with_name('src')
 # What PyTorch finds that this CPU can do, and the code for it, best first.
 INSTRUCTIONS = {'AVX512': ('avx512vnni', 'avx512'), 'AVX2': ('avx2', )}
 BASELINE = 'baseline'
+# Of the numbers that it reads.
+TYPES = (torch.float32, torch.bfloat16)
+# Products below which a second thread costs more than it does.
+MANY = 1 << 18
 # The functions of src/ and their arguments.
 FUNCTIONS = {
     'rms_norm': [*[c_void_p] * 3, c_float, *[c_int64] * 2,
@@ -77,6 +81,28 @@ def function(name: str) -> Callable:
     found.argtypes = FUNCTIONS[name]
     found.restype = None
     return found
+
+
+def run(name: str, what: str, *args) -> None:
+    """Call a function that needs memory of its own.
+
+    Args:
+        name: One of ``FUNCTIONS`` whose last argument says whether it failed.
+        what: It is for, for the error.
+        args: The other arguments.
+
+    Raises:
+        MemoryError: If there is none.
+    """
+    failed = c_int()
+    function(name)(*args, ctypes.addressof(failed))
+    if failed.value:
+        raise MemoryError(f'no memory for {what}')
+
+
+def threads(work: int, least: int = MANY) -> int:
+    """How many threads some work is worth: PyTorch's, or one."""
+    return torch.get_num_threads() if work >= least else 1
 
 
 def _checksum() -> int:

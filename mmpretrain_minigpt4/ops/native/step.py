@@ -8,14 +8,11 @@ tensors have a type or a layout that the library does not know.
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 
 from ..kernels import plain
-from .library import function
+from .library import TYPES, function, run, threads
 
-TYPES = (torch.float32, torch.bfloat16)
 # Numbers to be read or written; fewer are not worth a second thread.
 MANY = 1 << 16
 
@@ -50,7 +47,7 @@ def _norm(x: torch.Tensor, residual: torch.Tensor | None,
     function('rms_norm')(
         x.data_ptr(), other, weight.data_ptr(), eps,
         size // width, width, out.data_ptr(), kept,
-        x.dtype is torch.bfloat16, _threads(size))
+        x.dtype is torch.bfloat16, threads(size, MANY))
     return out, total
 
 
@@ -65,7 +62,8 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     if size:
         function('silu_mul')(
             gate_up.data_ptr(), 2 * size // double, double // 2,
-            out.data_ptr(), out.dtype is torch.bfloat16, _threads(2 * size))
+            out.data_ptr(), out.dtype is torch.bfloat16,
+            threads(2 * size, MANY))
     return out
 
 
@@ -87,7 +85,7 @@ def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
         qkv.data_ptr(), cos.data_ptr(), sin.data_ptr(), keys.data_ptr(),
         values.data_ptr(), entries.data_ptr(), q.data_ptr(), rows * tokens,
         tokens, num_heads, num_kv_heads, width, keys.shape[2], slot, head,
-        dtype is torch.bfloat16, _threads(qkv.numel()))
+        dtype is torch.bfloat16, threads(qkv.numel(), MANY))
     return q
 
 
@@ -111,16 +109,12 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
             bias = bias.contiguous()
         bias_at, (bias_row, bias_token, _) = bias.data_ptr(), bias.stride()
     out = torch.empty_like(q)
-    failed = ctypes.c_int()
-    function('decode_attention')(
+    run('decode_attention', 'the scores of a decode step',
         q.data_ptr(), keys.data_ptr(), values.data_ptr(), lengths.data_ptr(),
         bias_at, bias_row, bias_token, out.data_ptr(), rows, tokens, heads,
         num_kv_heads, width, room, slot, head,
         width**-0.5 if scale is None else scale, dtype is torch.bfloat16,
-        _threads(rows * num_kv_heads * room * width),
-        ctypes.addressof(failed))
-    if failed.value:
-        raise MemoryError('no memory for the scores of a decode step')
+        threads(rows * num_kv_heads * room * width, MANY))
     return out
 
 
@@ -131,7 +125,3 @@ def _known(dtype: torch.dtype, keys: torch.Tensor, values: torch.Tensor
     return (keys.dtype == dtype and values.dtype == dtype
             and values.stride() == strides and strides[3] == 1
             and strides[2] == keys.shape[3])
-
-
-def _threads(size: int) -> int:
-    return torch.get_num_threads() if size >= MANY else 1

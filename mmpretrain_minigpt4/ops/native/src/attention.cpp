@@ -208,26 +208,18 @@ int attend(const T* queries, const T* keys, const T* values, T* out,
                         + head * of_queries.head;
                     T* to = out + row * shape.queries * out_stride
                         + head * shape.width;
-                    int64_t first = 0;
-                    for (; first + QUERIES <= shape.queries;
-                         first += QUERIES) {
-                        attend_block<QUERIES>(
-                            from, of_queries.token, key_panels, value_panels,
-                            first, before, shape, scale, to, out_stride,
-                            block);
-                    }
-                    for (; first + 4 <= shape.queries; first += 4) {
-                        attend_block<4>(
-                            from, of_queries.token, key_panels, value_panels,
-                            first, before, shape, scale, to, out_stride,
-                            block);
-                    }
-                    for (; first < shape.queries; ++first) {
-                        attend_block<1>(
-                            from, of_queries.token, key_panels, value_panels,
-                            first, before, shape, scale, to, out_stride,
-                            block);
-                    }
+                    const auto blocks_of = [&](auto rows, int64_t first) {
+                        for (; first + rows <= shape.queries; first += rows) {
+                            attend_block<rows>(
+                                from, of_queries.token, key_panels,
+                                value_panels, first, before, shape, scale,
+                                to, out_stride, block);
+                        }
+                        return first;
+                    };
+                    int64_t first = blocks_of(Index<QUERIES>{}, 0);
+                    first = blocks_of(Index<4>{}, first);
+                    blocks_of(Index<1>{}, first);
                 }
             }
         }
@@ -250,19 +242,11 @@ OFFER(attention)(const void* queries, const void* keys, const void* values,
     const Strides of_queries{strides[0], strides[1], strides[2]};
     const Strides of_keys{strides[3], strides[4], strides[5]};
     const Strides of_values{strides[6], strides[7], strides[8]};
-    if (narrow_type) {
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
         *failed = attend(
-            static_cast<const Narrow*>(queries),
-            static_cast<const Narrow*>(keys),
-            static_cast<const Narrow*>(values), static_cast<Narrow*>(out),
-            shape, of_queries, of_keys, of_values, seen_before, scale,
-            threads);
-    } else {
-        *failed = attend(
-            static_cast<const float*>(queries),
-            static_cast<const float*>(keys),
-            static_cast<const float*>(values), static_cast<float*>(out),
-            shape, of_queries, of_keys, of_values, seen_before, scale,
-            threads);
-    }
+            static_cast<const T*>(queries), static_cast<const T*>(keys),
+            static_cast<const T*>(values), static_cast<T*>(out), shape,
+            of_queries, of_keys, of_values, seen_before, scale, threads);
+    });
 }

@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int OUTPUTS = 2;  // at a time
+constexpr int TOGETHER = 2;  // outputs at a time
 constexpr int64_t AHEAD = 16;  // outputs whose weights are asked for early
 
 INLINE Lanes load(const int8_t* from) {
@@ -22,9 +22,9 @@ INLINE Lanes load(const int8_t* from) {
     return __builtin_convertvector(whole, Lanes);
 }
 
-// ROWS rows of floats, so many numbers apart, times neighbouring weights.
-template <int ROWS, typename T>
-INLINE void multiply(const float* x, int64_t stride, const int8_t* weight,
+// ROWS rows of floats times the weights of neighbouring outputs.
+template <int ROWS, int OUTPUTS, typename T>
+INLINE void multiply(const float* x, const int8_t* weight,
                      const float* scales, int64_t inputs, T* out,
                      int64_t out_stride) {
     Lanes sums[OUTPUTS][ROWS] = {};
@@ -33,7 +33,7 @@ INLINE void multiply(const float* x, int64_t stride, const int8_t* weight,
         repeat<OUTPUTS>(EACH(output) {
             const Lanes weights = load(weight + output * inputs + i);
             repeat<ROWS>(EACH(row) {
-                sums[output][row] += weights * load(x + row * stride + i);
+                sums[output][row] += weights * load(x + row * inputs + i);
             });
         });
     }
@@ -41,7 +41,7 @@ INLINE void multiply(const float* x, int64_t stride, const int8_t* weight,
         repeat<ROWS>(EACH(row) {
             float product = sum(sums[output][row]);
             for (int64_t i = whole; i < inputs; ++i) {
-                product += x[row * stride + i] * weight[output * inputs + i];
+                product += x[row * inputs + i] * weight[output * inputs + i];
             }
             narrow(product * scales[output],
                    out + row * out_stride + output);
@@ -50,52 +50,41 @@ INLINE void multiply(const float* x, int64_t stride, const int8_t* weight,
 }
 
 // All rows times neighbouring weights, which stay in the first cache.
-template <typename T>
-INLINE void multiply_rows(const float* x, int64_t stride, int64_t rows,
-                          const int8_t* weight, const float* scales,
-                          int64_t inputs, T* out, int64_t out_stride) {
+template <int OUTPUTS, typename T>
+INLINE void multiply_rows(const float* x, int64_t rows, const int8_t* weight,
+                          const float* scales, int64_t inputs, T* out,
+                          int64_t out_stride) {
     fetch(weight + AHEAD * inputs, OUTPUTS * inputs);
-    int64_t row = 0;
-    for (; row + 4 <= rows; row += 4) {
-        multiply<4>(x + row * stride, stride, weight, scales, inputs,
-                    out + row * out_stride, out_stride);
-    }
-    for (; row + 2 <= rows; row += 2) {
-        multiply<2>(x + row * stride, stride, weight, scales, inputs,
-                    out + row * out_stride, out_stride);
-    }
-    for (; row < rows; ++row) {
-        multiply<1>(x + row * stride, stride, weight, scales, inputs,
-                    out + row * out_stride, out_stride);
-    }
+    const auto blocks_of = [&](auto together, int64_t row) {
+        for (; row + together <= rows; row += together) {
+            multiply<together, OUTPUTS>(x + row * inputs, weight, scales,
+                                        inputs, out + row * out_stride,
+                                        out_stride);
+        }
+        return row;
+    };
+    int64_t row = blocks_of(Index<4>{}, 0);
+    row = blocks_of(Index<2>{}, row);
+    blocks_of(Index<1>{}, row);
 }
 
 template <typename T>
 int multiply_all(const T* x, int64_t rows, int64_t inputs, int64_t outputs,
                  const int8_t* weight, const float* scales, T* out,
                  int threads) {
-    // Widened once; and room for the last outputs, if they are too few.
-    const int64_t stride = round_up(inputs, LANES);
-    const Scratch scratch(rows * stride);
+    const Scratch scratch(rows * inputs);
     if (scratch.floats == nullptr) return 1;
     float* wide = scratch.floats;
-    for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t i = 0; i < inputs; ++i) {
-            wide[row * stride + i] = widen(x[row * inputs + i]);
-        }
-    }
-    const int64_t whole = outputs / OUTPUTS * OUTPUTS;
+    for (int64_t i = 0; i < rows * inputs; ++i) wide[i] = widen(x[i]);
+    const int64_t whole = outputs / TOGETHER * TOGETHER;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t at = 0; at < whole; at += OUTPUTS) {
-        multiply_rows(wide, stride, rows, weight + at * inputs, scales + at,
-                      inputs, out + at, outputs);
+    for (int64_t at = 0; at < whole; at += TOGETHER) {
+        multiply_rows<TOGETHER>(wide, rows, weight + at * inputs, scales + at,
+                                inputs, out + at, outputs);
     }
-    for (int64_t row = 0; whole < outputs && row < rows; ++row) {
-        float product = 0.f;
-        for (int64_t i = 0; i < inputs; ++i) {
-            product += wide[row * stride + i] * weight[whole * inputs + i];
-        }
-        narrow(product * scales[whole], out + row * outputs + whole);
+    for (int64_t at = whole; at < outputs; ++at) {
+        multiply_rows<1>(wide, rows, weight + at * inputs, scales + at,
+                         inputs, out + at, outputs);
     }
     return 0;
 }
@@ -107,9 +96,10 @@ int multiply_all(const T* x, int64_t rows, int64_t inputs, int64_t outputs,
 OFFER(byte_linear)(const void* x, int64_t rows, int64_t inputs,
                    int64_t outputs, const int8_t* weight, const float* scales,
                    void* out, int narrow_type, int threads, int* failed) {
-    *failed = narrow_type
-        ? multiply_all(static_cast<const Narrow*>(x), rows, inputs, outputs,
-                       weight, scales, static_cast<Narrow*>(out), threads)
-        : multiply_all(static_cast<const float*>(x), rows, inputs, outputs,
-                       weight, scales, static_cast<float*>(out), threads);
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
+        *failed = multiply_all(static_cast<const T*>(x), rows, inputs,
+                               outputs, weight, scales, static_cast<T*>(out),
+                               threads);
+    });
 }

@@ -221,21 +221,14 @@ OFFER(rotate_and_write)(const void* qkv, const void* cosines,
                         int64_t tokens_a_row, int64_t heads, int64_t kv_heads,
                         int64_t width, int64_t room, int64_t slot_stride,
                         int64_t head_stride, int narrow_type, int threads) {
-    if (narrow_type) {
-        rotate(static_cast<const Narrow*>(qkv),
-               static_cast<const Narrow*>(cosines),
-               static_cast<const Narrow*>(sines), static_cast<Narrow*>(keys),
-               static_cast<Narrow*>(values), entries,
-               static_cast<Narrow*>(queries), tokens, tokens_a_row, heads,
-               kv_heads, width, room, slot_stride, head_stride, threads);
-    } else {
-        rotate(static_cast<const float*>(qkv),
-               static_cast<const float*>(cosines),
-               static_cast<const float*>(sines), static_cast<float*>(keys),
-               static_cast<float*>(values), entries,
-               static_cast<float*>(queries), tokens, tokens_a_row, heads,
-               kv_heads, width, room, slot_stride, head_stride, threads);
-    }
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
+        rotate(static_cast<const T*>(qkv), static_cast<const T*>(cosines),
+               static_cast<const T*>(sines), static_cast<T*>(keys),
+               static_cast<T*>(values), entries, static_cast<T*>(queries),
+               tokens, tokens_a_row, heads, kv_heads, width, room,
+               slot_stride, head_stride, threads);
+    });
 }
 
 // queries and out: [n, w, H, D], keys and values: [S, K, C, D] and bias:
@@ -248,21 +241,13 @@ OFFER(decode_attention)(const void* queries, const void* keys,
                         int64_t width, int64_t room, int64_t slot_stride,
                         int64_t head_stride, float scale, int narrow_type,
                         int threads, int* failed) {
-    if (narrow_type) {
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
         *failed = attend(
-            static_cast<const Narrow*>(queries),
-            static_cast<const Narrow*>(keys),
-            static_cast<const Narrow*>(values), lengths,
-            static_cast<const Narrow*>(bias), bias_row, bias_token,
-            static_cast<Narrow*>(out), rows, tokens, heads, kv_heads, width,
-            room, slot_stride, head_stride, scale, threads);
-    } else {
-        *failed = attend(
-            static_cast<const float*>(queries),
-            static_cast<const float*>(keys),
-            static_cast<const float*>(values), lengths,
-            static_cast<const float*>(bias), bias_row, bias_token,
-            static_cast<float*>(out), rows, tokens, heads, kv_heads, width,
-            room, slot_stride, head_stride, scale, threads);
-    }
+            static_cast<const T*>(queries), static_cast<const T*>(keys),
+            static_cast<const T*>(values), lengths,
+            static_cast<const T*>(bias), bias_row, bias_token,
+            static_cast<T*>(out), rows, tokens, heads, kv_heads, width, room,
+            slot_stride, head_stride, scale, threads);
+    });
 }

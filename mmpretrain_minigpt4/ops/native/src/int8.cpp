@@ -209,13 +209,12 @@ OFFER(int8_linear)(const void* x, int64_t rows, int64_t inputs,
                    int64_t outputs, const int8_t* panels,
                    const int32_t* shifts, const float* scales, float outlier,
                    void* out, int narrow_type, int threads, int* failed) {
-    *failed = narrow_type
-        ? multiply_all(static_cast<const Narrow*>(x), rows, inputs, outputs,
-                       panels, shifts, scales, outlier,
-                       static_cast<Narrow*>(out), threads)
-        : multiply_all(static_cast<const float*>(x), rows, inputs, outputs,
-                       panels, shifts, scales, outlier,
-                       static_cast<float*>(out), threads);
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
+        *failed = multiply_all(static_cast<const T*>(x), rows, inputs,
+                               outputs, panels, shifts, scales, outlier,
+                               static_cast<T*>(out), threads);
+    });
 }
 
 #endif

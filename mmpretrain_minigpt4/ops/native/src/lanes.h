@@ -195,6 +195,16 @@ INLINE void repeat(const Body& body) {
 }
 #define EACH(i) [&](auto i) __attribute__((always_inline))
 
+// Calls a function with a number of the type that is meant.
+template <typename Body>
+INLINE void in_type(int narrow_type, const Body& body) {
+    if (narrow_type) {
+        body(Narrow{});
+    } else {
+        body(0.f);
+    }
+}
+
 // Asks for numbers that are read soon.
 template <typename T>
 INLINE void fetch(const T* from, int64_t number) {

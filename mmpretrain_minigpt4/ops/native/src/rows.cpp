@@ -88,25 +88,20 @@ void gate(const T* gate_up, int64_t rows, int64_t width, T* out,
 OFFER(rms_norm)(const void* x, const void* other, const void* weight,
                 float eps, int64_t rows, int64_t width, void* out,
                 void* total, int narrow_type, int threads) {
-    if (narrow_type) {
-        norm(static_cast<const Narrow*>(x), static_cast<const Narrow*>(other),
-             static_cast<const Narrow*>(weight), eps, rows, width,
-             static_cast<Narrow*>(out), static_cast<Narrow*>(total), threads);
-    } else {
-        norm(static_cast<const float*>(x), static_cast<const float*>(other),
-             static_cast<const float*>(weight), eps, rows, width,
-             static_cast<float*>(out), static_cast<float*>(total), threads);
-    }
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
+        norm(static_cast<const T*>(x), static_cast<const T*>(other),
+             static_cast<const T*>(weight), eps, rows, width,
+             static_cast<T*>(out), static_cast<T*>(total), threads);
+    });
 }
 
 // gate_up: [rows, 2 * width], out: [rows, width].
 OFFER(silu_mul)(const void* gate_up, int64_t rows, int64_t width, void* out,
                 int narrow_type, int threads) {
-    if (narrow_type) {
-        gate(static_cast<const Narrow*>(gate_up), rows, width,
-             static_cast<Narrow*>(out), threads);
-    } else {
-        gate(static_cast<const float*>(gate_up), rows, width,
-             static_cast<float*>(out), threads);
-    }
+    in_type(narrow_type, [&](auto number) {
+        using T = decltype(number);
+        gate(static_cast<const T*>(gate_up), rows, width,
+             static_cast<T*>(out), threads);
+    });
 }
