@@ -49,6 +49,8 @@ KERNELS = f'{PACKAGE}.ops.native._kernels'
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / PACKAGE / 'ops/native/src').glob('*.cpp'))
+# How speed is measured and how the twin was made: no part of a wheel.
+GEAR = {('tools', 'benchmark'), ('tools', 'tiny_twin')}
 FLAGS = ('-std=c++17', '-O3', '-g0', '-fno-exceptions', '-fno-rtti',
          '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden',
          '-fopenmp', '-Wno-psabi')
@@ -192,6 +194,8 @@ def mim_files() -> list[tuple[Path, str]]:
     files = [(ROOT / 'model-index.yml', 'model-index.yml')]
     for folder, suffixes in kinds.items():
         for path in sorted((ROOT / folder).rglob('*')):
+            if path.relative_to(ROOT).parts[:2] in GEAR:
+                continue
             if path.suffix in suffixes and path.is_file():
                 files.append((path, path.relative_to(ROOT).as_posix()))
     return files

@@ -217,17 +217,17 @@ class StrictCheckpoints(Patch):
     until = 'mmengine loads strictly where a model asks for it.'
 
     def late(self, module: ModuleType) -> None:
-        from . import weights
+        from .checkpoints import download
 
         @module.CheckpointLoader.register_scheme(
             prefixes=[
-                re.escape(weights.OPENMMLAB), r'https?://.*\.safetensors$',
+                re.escape(download.OPENMMLAB), r'https?://.*\.safetensors$',
                 r'.*\.safetensors$', r'.*\{.*,.*\}', 'asset://'
             ],
             force=True)
         def load_from_minigpt4(filename, map_location=None):
-            from .checkpoints import merge_files
-            tensors, report = merge_files(weights.locate(filename))
+            from .checkpoints.loading import merge_files
+            tensors, report = merge_files(download.locate(filename))
             return dict(state_dict=tensors, report=report)
 
         load_to_model = module._load_checkpoint_to_model
@@ -236,7 +236,8 @@ class StrictCheckpoints(Patch):
             from . import zoo
             if not zoo.is_own_model(model):
                 return load_to_model(model, checkpoint, *args, **kwargs)
-            from .checkpoints import load_state, to_native
+            from .checkpoints.conversion import to_native
+            from .checkpoints.loading import load_state
             # What its own config loaded when it was built need not be here.
             loaded = getattr(model, 'load_report', None) is not None
             tensors = checkpoint.get('state_dict', checkpoint)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import weights as weight_files
+from .checkpoints import download as weight_files
 from .errors import ConfigError, MissingWeightsError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -262,7 +262,7 @@ def _lacks_a_part(model: Any, names: str, changes: Mapping[str, Any]
              for one in weight_files.expand(names)]
     if None in paths:
         return False  # to be fetched, or to be told that it is not there
-    from .checkpoints import merge_files
+    from .checkpoints.loading import merge_files
     there = {
         key.partition('.')[0] for key in merge_files(paths)[0]
         # It lies in Q-Former's files.

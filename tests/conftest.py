@@ -26,6 +26,8 @@ import logging  # noqa: E402
 
 import pytest  # noqa: E402
 
+pytest_plugins = ['helpers.fixtures']
+
 # Handlers of libraries keep the stream that one test captured beyond its end;
 # what they log later would be a traceback in another test's output.
 logging.raiseExceptions = False

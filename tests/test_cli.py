@@ -17,7 +17,7 @@ from PIL import Image
 
 import mmpretrain_minigpt4
 from mmpretrain_minigpt4 import apis
-from mmpretrain_minigpt4.cli import describe, main
+from mmpretrain_minigpt4.cli import infer, main
 from mmpretrain_minigpt4.cli.inputs import find_images
 from mmpretrain_minigpt4.cli.output import Answers, progress
 from mmpretrain_minigpt4.errors import GenerationError, MissingWeightsError
@@ -190,7 +190,7 @@ def test_images_are_answered_in_batches(model, photos):
 
 
 def test_large_images_end_a_batch_early(model, photos, monkeypatch):
-    monkeypatch.setattr(describe, 'BATCH_PIXELS', 300)
+    monkeypatch.setattr(infer, 'BATCH_PIXELS', 300)
     run('caption', *[photos / 'a.jpg'] * 4)
     assert model.sizes == [2, 2]
 
@@ -359,7 +359,7 @@ def test_a_folder_of_weights_that_is_not_there_is_named(capsys, tmp_path):
 
 
 def test_warnings_are_shown_if_they_are_our_own(capsys, monkeypatch):
-    from mmpretrain_minigpt4.cli.quiet import PACKAGE, quiet_libraries
+    from mmpretrain_minigpt4.cli.log_filters import PACKAGE, quiet_libraries
     monkeypatch.setattr(sys, 'warnoptions', [])
     for name in ('TRANSFORMERS_VERBOSITY', 'HF_HUB_DISABLE_PROGRESS_BARS'):
         monkeypatch.setenv(name, '')

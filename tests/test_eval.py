@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import mmpretrain_minigpt4
-from mmpretrain_minigpt4.apis.evaluating import benchmark_config, moved
+from mmpretrain_minigpt4.apis.evaluation import benchmark_config, moved
 from mmpretrain_minigpt4.benchmarks import find_benchmark, list_benchmarks
 from mmpretrain_minigpt4.cli import main
-from mmpretrain_minigpt4.engine import test_loop
+from mmpretrain_minigpt4.engine.runners import eval_loop as test_loop
 from mmpretrain_minigpt4.errors import ConfigError
 
 ROOT = Path(mmpretrain_minigpt4.__file__).parents[1]
@@ -78,7 +78,7 @@ def test_only_whole_folders_are_moved():
 @pytest.mark.parametrize('benchmark', [
     x for x in list_benchmarks() if x.name != SHAPES], ids=lambda x: x.name)
 def test_a_missing_file_is_told_where_to_get_it(benchmark, tmp_path):
-    from mmpretrain_minigpt4.apis.evaluating import check_files
+    from mmpretrain_minigpt4.apis.evaluation import check_files
     from mmpretrain_minigpt4.errors import DatasetError
     cfg = benchmark_config(benchmark, tmp_path, model='minigpt-4_tiny_vqa',
                            data_root=str(tmp_path / 'here'))
@@ -91,10 +91,9 @@ def test_a_missing_file_is_told_where_to_get_it(benchmark, tmp_path):
 
 @pytest.fixture
 def questions(tmp_path, monkeypatch):
-    sys.path.append(str(ROOT / 'tests' / 'test_datasets'))
-    import made_benchmarks
+    from helpers import benchmark_files
     monkeypatch.chdir(tmp_path)
-    made_benchmarks.pope('random')()
+    benchmark_files.pope('random')()
     return tmp_path
 
 

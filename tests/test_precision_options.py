@@ -13,8 +13,8 @@ from mmpretrain_minigpt4.cli.main import build_parser
 from mmpretrain_minigpt4.datasets.shapes import TEST_SEED, draw_scene
 from mmpretrain_minigpt4.datasets.shapes.language import read_description
 from mmpretrain_minigpt4.errors import ConfigError
-from mmpretrain_minigpt4.models.dtypes import DTYPES
-from mmpretrain_minigpt4.models.quantization import (
+from mmpretrain_minigpt4.llm.dtypes import DTYPES
+from mmpretrain_minigpt4.llm.quantization.methods import (
     QUANTIZATIONS,
     is_quantized,
 )

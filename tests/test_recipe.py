@@ -4,21 +4,17 @@
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_llm import LLAMA, write_tokenizer
+from helpers.training_data import write_align, write_images, write_shard
 from mmengine.config import Config
 
-from mmpretrain_minigpt4.engine.schedule import warmup_cosine
+from mmpretrain_minigpt4.engine.optimizers.schedule import warmup_cosine
 
-HERE = Path(__file__).resolve().parent
-sys.path += [str(HERE / 'test_models'), str(HERE / 'test_datasets')]
-from made_data import write_align, write_images, write_shard  # noqa: E402
-from tiny_llm import LLAMA, write_tokenizer  # noqa: E402
-
-CONFIGS = HERE.parent / 'configs' / 'minigpt4'
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'minigpt4'
 LLMS = ('vicuna-7b', 'vicuna-13b', 'llama2-7b')
 
 

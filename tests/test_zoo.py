@@ -8,7 +8,8 @@ import yaml
 from mmpretrain import get_model, list_models
 from mmpretrain.apis.model import ModelHub
 
-from mmpretrain_minigpt4 import weights, zoo
+from mmpretrain_minigpt4 import zoo
+from mmpretrain_minigpt4.checkpoints import download
 from mmpretrain_minigpt4.errors import ConfigError, MissingWeightsError
 
 ENTRIES = {entry.name: entry for entry in zoo.entries()}
@@ -24,7 +25,7 @@ def nothing_is_fetched(monkeypatch, tmp_path):
     def refuse(url, *args, **kwargs):
         raise AssertionError(f'{url} would be fetched')
 
-    monkeypatch.setattr(weights, 'fetch', refuse)
+    monkeypatch.setattr(download, 'fetch', refuse)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     monkeypatch.delenv('MINIGPT4_WEIGHTS', raising=False)
     monkeypatch.delenv('VICUNA_DIR', raising=False)
@@ -59,8 +60,8 @@ def test_names_are_found_in_any_case():
 def test_metafile_and_config_name_the_same_weights(name):
     entry = ENTRIES[name]
     named = ModelHub.get(name).config.model.checkpoints
-    files = [file for one in named for file in weights.expand(one)]
-    assert files == weights.expand(entry.weights)
+    files = [file for one in named for file in download.expand(one)]
+    assert files == download.expand(entry.weights)
     assert ModelHub.get(name).weights == entry.weights
 
 
@@ -92,7 +93,7 @@ def test_settings_without_weights_load_nothing():
 
 
 def test_settings_name_the_weights_of_a_model_or_a_config():
-    files = weights.expand(ENTRIES[FULL[0]].weights)
+    files = download.expand(ENTRIES[FULL[0]].weights)
     path = str(zoo.config_path(FULL[0]))
     assert zoo.settings(FULL[0], True) == dict(checkpoints=files)
     assert zoo.settings(path, True) == dict(checkpoints=files)
@@ -109,7 +110,7 @@ def test_llm_and_dtype_reach_the_head():
 
 def test_weights_come_from_a_folder(tmp_path, monkeypatch):
     files = [file.rpartition('/')[2]
-             for file in weights.expand(ENTRIES[FULL[0]].weights)]
+             for file in download.expand(ENTRIES[FULL[0]].weights)]
     # The projection under the other name that OpenMMLab gave it.
     files[2] = 'minigpt-4_linear_vicuna7b_20230615-714b5f52.pth'
     folder = tmp_path / 'weights'
@@ -124,7 +125,7 @@ def test_weights_come_from_a_folder(tmp_path, monkeypatch):
     wanted = dict(checkpoints=[str(folder / file) for file in files])
     assert zoo.settings(FULL[0], True, mapping) == wanted
     monkeypatch.setenv('MINIGPT4_WEIGHTS', str(folder))
-    found = weights.locate(ENTRIES[FULL[0]].weights)
+    found = download.locate(ENTRIES[FULL[0]].weights)
     assert [str(path) for path in found] == wanted['checkpoints']
     (folder / files[0]).unlink()
     with pytest.raises(MissingWeightsError, match='lacks\n.*eva-g-p14'):

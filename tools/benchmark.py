@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
 # The package first: it mends the toolbox.
-from mmpretrain_minigpt4.cli.quiet import quiet_imports  # noqa: E402
+from mmpretrain_minigpt4.cli.log_filters import quiet_imports  # noqa: E402
 
 if __name__ == '__main__':
     quiet_imports()
-    from mmpretrain_minigpt4.benchmarking.command import main
+    from benchmark.command import main
     sys.exit(main(root=ROOT))

@@ -16,7 +16,7 @@ from pathlib import Path
 # In a checkout, its own package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmpretrain_minigpt4.checkpoints import convert_files
+from mmpretrain_minigpt4.checkpoints.saving import convert_files
 from mmpretrain_minigpt4.errors import MiniGPT4Error
 
 

@@ -36,8 +36,8 @@ def main() -> None:
         help='test scenes to score on (default: 1000)')
     args = parser.parse_args()
 
-    from mmpretrain_minigpt4.tiny_twin.build import Builder
-    from mmpretrain_minigpt4.tiny_twin.results import results_table
+    from tiny_twin.build import Builder
+    from tiny_twin.results import results_table
     builder = Builder(args.work_dir.resolve(), ROOT, args.quick)
     builder.run()
     if args.install:

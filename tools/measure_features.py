@@ -25,7 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # ruff: noqa: E402
-from mmpretrain_minigpt4.cli.quiet import quiet_imports
+from mmpretrain_minigpt4.cli.log_filters import quiet_imports
 
 quiet_imports()
 
@@ -35,7 +35,7 @@ from mmengine.registry import RUNNERS
 import mmpretrain_minigpt4
 from mmpretrain_minigpt4.apis.cache_features import cache_features
 from mmpretrain_minigpt4.cli.cache import read_config
-from mmpretrain_minigpt4.cli.exits import guarded
+from mmpretrain_minigpt4.cli.exit_codes import run_command
 
 WARM_UP = 2  # steps that do not count
 
@@ -119,4 +119,4 @@ def measure(args: argparse.Namespace) -> None:
 
 if __name__ == '__main__':
     arguments = parse_args()
-    sys.exit(guarded(lambda: measure(arguments), 'measure_features'))
+    sys.exit(run_command(lambda: measure(arguments), 'measure_features'))

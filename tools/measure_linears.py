@@ -23,11 +23,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # ruff: noqa: E402
-from mmpretrain_minigpt4.cli.quiet import quiet_imports
+from mmpretrain_minigpt4.cli.log_filters import quiet_imports
 
 quiet_imports()
 
-from mmpretrain_minigpt4.models.quantization import QUANTIZATIONS, quantize
+from mmpretrain_minigpt4.llm.quantization.methods import (
+    QUANTIZATIONS,
+    quantize,
+)
 from mmpretrain_minigpt4.ops import prepack
 
 ROWS = (1, 8, 128)

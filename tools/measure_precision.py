@@ -24,19 +24,19 @@ import transformers
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # ruff: noqa: E402
-from mmpretrain_minigpt4.cli.quiet import quiet_imports
+from mmpretrain_minigpt4.cli.log_filters import quiet_imports
 
 quiet_imports()
 
 from mmpretrain_minigpt4.apis import CaptionInferencer, VQAInferencer
-from mmpretrain_minigpt4.cli.exits import guarded
+from mmpretrain_minigpt4.cli.exit_codes import run_command
 from mmpretrain_minigpt4.datasets.shapes import TEST_SEED, draw_scene
 from mmpretrain_minigpt4.datasets.shapes.language import (
     is_failed,
     read_description,
 )
-from mmpretrain_minigpt4.evaluation.shapes import f1, overlap
-from mmpretrain_minigpt4.models.quantization import weight_bytes
+from mmpretrain_minigpt4.evaluation.metrics.shapes import f1, overlap
+from mmpretrain_minigpt4.llm.quantization.methods import weight_bytes
 
 ROWS = (('float32', 'none'), ('bfloat16', 'none'), ('float32', 'int8'),
         ('bfloat16', 'int8'), ('float32', 'int8-dynamic'),
@@ -94,4 +94,4 @@ def _row(scenes: list, batch_size: int, **precision: str) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(guarded(main, 'measure_precision'))
+    sys.exit(run_command(main, 'measure_precision'))

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mmpretrain_minigpt4.tiny_twin.study import VARIANTS, Study  # noqa: E402
+from tiny_twin.study import VARIANTS, Study  # noqa: E402
 
 
 def main() -> None:

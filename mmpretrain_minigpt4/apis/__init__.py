@@ -15,8 +15,8 @@ from ..zoo import entries as list_entries
 if TYPE_CHECKING:
     from .caption import CaptionInferencer
     from .chat import Chat
-    from .evaluating import evaluate
-    from .opening import open_model
+    from .evaluation import evaluate
+    from .inferencers import open_model
     from .scoring import score_answers
     from .vqa import VQAInferencer
 
@@ -24,8 +24,8 @@ _LAZY = {
     'CaptionInferencer': 'caption',
     'Chat': 'chat',
     'VQAInferencer': 'vqa',
-    'evaluate': 'evaluating',
-    'open_model': 'opening',
+    'evaluate': 'evaluation',
+    'open_model': 'inferencers',
     'score_answers': 'scoring',
 }
 

@@ -18,10 +18,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..checkpoints import merge_files
 from ..checkpoints.digests import state_digests
+from ..checkpoints.loading import merge_files
 from ..datasets.error_budget import Broken, ErrorBudget
-from ..engine.state import versions
+from ..engine.checkpointing.run_state import versions
 from ..errors import ConfigError, FeatureCacheError, MissingWeightsError
 from ..features import FeatureIndex, FeatureStore, ShardWriter
 from ..features.index import NAME, plain
@@ -29,8 +29,8 @@ from ..features.loading import VISION, find, names_of
 from ..features.pipeline import image_steps
 from ..features.store import DTYPES
 from ..zoo import check_device
-from .config_files import check_loader
-from .image_reading import Reading, SeenImage, read_all, without_pipeline
+from .config_check import check_loader
+from .image_scan import Reading, SeenImage, read_all, without_pipeline
 
 UNREAD = 'unread '  # in place of the key of a file without content
 
@@ -291,7 +291,7 @@ def _autocast(config: Config, model: nn.Module) -> Callable:
     wanted = (config.get('optim_wrapper') or {}).get('dtype')
     if wanted is None:
         return contextlib.nullcontext
-    from ..models.dtypes import compute_dtype
+    from ..llm.dtypes import compute_dtype
     kind = model.device.type
     return lambda: torch.autocast(
         kind, compute_dtype(wanted, model.device))

@@ -37,7 +37,7 @@ class CaptionInferencer(MiniGPT4Inferencer, ImageCaptionInferencer):
             return_datasamples: Give data samples rather than dicts.
             batch_size: Images answered at once.
             **kwargs: ``prompt`` (one for all images, or a list), the
-                decoding options of ``generation.GenerationOptions``, and
+                decoding options of ``generation.SamplingParams``, and
                 ``show``, ``show_dir``, ``wait_time``, ``resize``.
 
         Returns:

@@ -18,11 +18,11 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..datasets.error_budget import Broken
-from ..datasets.shard_stream import Part
-from ..datasets.text_cleaning import clean_caption
+from ..datasets.readers.shard_stream import Part
+from ..datasets.transforms.clean_caption import clean_caption
 from ..errors import ConfigError, DatasetError, ImageError, MiniGPT4Error
 from ..images import load_image
-from .config_files import read_config
+from .config_check import read_config
 
 KINDS = ('broken', 'empty', 'long', 'duplicate')
 TARGETS = ('gt_caption', 'gt_answer', 'gt_text')
@@ -274,8 +274,8 @@ def _measure(config: Config) -> Callable[[str], str]:
     room = head.get('max_txt_len', 160)
     tokenizer = None
     try:
-        from ..models.heads.language_model import find_folder
-        from ..models.heads.tokenizer import TextTokenizer
+        from ..llm.loader import find_folder
+        from ..llm.tokenizer import TextTokenizer
         tokenizer = TextTokenizer.from_folder(
             head.get('tokenizer') or find_folder(head.get('llm')))
     except (MiniGPT4Error, ImportError):

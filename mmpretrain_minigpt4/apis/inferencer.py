@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .. import zoo
-from ..engine.visualization import lay_out
+from ..engine.hooks.visualization import lay_out
 from ..errors import ConfigError, ImageError
-from ..faults import check_writable
-from ..generation import GenerationOptions
+from ..generation import SamplingParams
 from ..images import load_image, to_uint8_array
 from ..registry import TRANSFORMS
+from ..utils.faults import check_writable
 
 # What a folder is searched for.
 SUFFIXES = frozenset(
@@ -66,7 +66,7 @@ class MiniGPT4Inferencer:
     task_name: str
 
     preprocess_kwargs: set = {'prompt'}
-    forward_kwargs: set = {field.name for field in fields(GenerationOptions)}
+    forward_kwargs: set = {field.name for field in fields(SamplingParams)}
 
     def __init__(self,
                  model: BaseModel | str | Config,

@@ -13,15 +13,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..assets import resolve
-from ..checkpoints import (
-    LoadReport,
-    load_state,
-    merge_files,
-    write_safetensors,
-)
+from ..checkpoints.loading import load_state, merge_files
+from ..checkpoints.report import LoadReport
+from ..checkpoints.saving import write_safetensors
 from ..errors import CheckpointError, ConfigError
-from ..models import lora
-from ..models.heads import language_model
+from ..llm import loader, lora
 
 REST = 'minigpt4.safetensors'  # what was trained beside the LoRA
 PREFIX = 'head.llm.'
@@ -78,7 +74,7 @@ def merge_lora(config: Config,
             f'{os.fspath(checkpoint)!r} holds no LoRA: its tensors are '
             f'{", ".join(list(tensors)[:3])} ...')
     head = MODELS.build(dict(settings['head'], dtype='float32'))
-    own = language_model.find(source).config.dtype or torch.float32
+    own = loader.find(source).config.dtype or torch.float32
     lora.add_lora(head.llm, **settings['lora'])
     _load(head, tensors, report)
     lora.merge_lora(head.llm)

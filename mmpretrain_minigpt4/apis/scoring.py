@@ -51,7 +51,7 @@ def score_answers(benchmark: str | Benchmark,
         write_report,
     )
     from ..evaluation.runs.scoring import verdicts
-    from .evaluating import benchmark_config
+    from .evaluation import benchmark_config
     if not isinstance(benchmark, Benchmark):
         benchmark = find_benchmark(benchmark)
     out, path = Path(out), Path(path)

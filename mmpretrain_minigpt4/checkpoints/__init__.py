@@ -8,16 +8,3 @@ of where each tensor came from (``load_checkpoints``), and what was trained
 is saved as safetensors (``save_trained``). Files are untrusted: nothing in
 them is ever executed.
 """
-
-from .convert import Converted, convert, to_native
-from .loading import load_checkpoints, load_state, merge_files
-from .positions import resize_positions
-from .reading import read_state_dict
-from .report import LoadReport
-from .saving import convert_files, save_trained, write_safetensors
-
-__all__ = [
-    'Converted', 'LoadReport', 'convert', 'convert_files', 'load_checkpoints',
-    'load_state', 'merge_files', 'read_state_dict', 'resize_positions',
-    'save_trained', 'to_native', 'write_safetensors'
-]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .convert import check_finite, check_numbers, convert
-from .mends import mends
+from .conversion import check_finite, check_numbers, convert
+from .diagnosis import mends
 from .positions import resize_positions
 from .reading import read_state_dict
 from .report import LoadReport

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..assets import resolve
 from ..errors import CheckpointError, MissingWeightsError
-from .convert import unwrap
+from .conversion import unwrap
 
 INDEX_SUFFIXES = ('.safetensors.index.json', '.bin.index.json')
 WEIGHT_SUFFIXES = ('.safetensors', '.bin', '.pth', '.pt')

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConfigError, FeatureCacheError
-from .exits import OK, SOME_FAILED, UsageError, escape
-from .quiet import quiet_libraries
+from .exit_codes import OK, SOME_FAILED, UsageError, escape
+from .log_filters import quiet_libraries
 
 
 def add_parser(commands, epilog: str) -> None:
@@ -84,9 +84,9 @@ def cache_features(args: argparse.Namespace) -> int:
     config = read_config(args.config, args.cfg_options)
     out = args.out or Path('data', 'features', Path(args.config).stem)
     from ..apis.cache_features import cache_features as run
-    from ..apis.config_files import misfits_named
+    from ..apis.config_check import naming_config_errors
     with progress(args.quiet, 'Features') as advance, \
-            misfits_named(args.config):
+            naming_config_errors(args.config):
         try:
             report = run(
                 config, out, args.loader, args.dtype, args.shard_size,
@@ -113,7 +113,7 @@ def read_config(path: str, options: list[str] | None):
     """
     from mmengine.config import DictAction
 
-    from ..apis.config_files import read_config as read
+    from ..apis.config_check import read_config as read
     config = read(path)
     for text in options or ():
         if '=' not in text:

@@ -8,8 +8,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 
-from .exits import OK, SOME_FAILED, UsageError, escape
-from .quiet import quiet_libraries
+from .exit_codes import OK, SOME_FAILED, UsageError, escape
+from .log_filters import quiet_libraries
 
 SHOWN = 10  # findings of each kind, in text
 FILES = 3  # names of files that have the same fault

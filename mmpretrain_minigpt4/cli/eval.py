@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MiniGPT4Error
-from .exits import OK, SOME_FAILED, UsageError, exit_code, one_line
+from .exit_codes import OK, SOME_FAILED, UsageError, exit_code, one_line
+from .log_filters import quiet_libraries
 from .precision import add_precision
-from .quiet import quiet_libraries
 
 SHOWN = 4  # scores of a benchmark in the table; the summary has all
 WIDE = 160  # columns where there is no terminal
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             option = name.replace('_', '-')
             raise UsageError(f'--{option} {value}: give 1 or more.')
     quiet_libraries()
-    from ..apis import find_benchmark
+    from ..benchmarks import find_benchmark
     # All names are checked before hours of work.
     chosen = {x.name: x for x in map(find_benchmark, args.benchmarks)}
     if args.answers is not None and len(chosen) > 1:
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
              args.quantization]
     out = Path(args.out or Path('work_dirs', 'eval',
                                 '_'.join(filter(None, names))))
-    from ..faults import check_writable
+    from ..utils.faults import check_writable
     check_writable(out / 'x.json', '--out')
     out.mkdir(parents=True, exist_ok=True)
     first = os.environ.get('RANK', '0') in ('', '0')
@@ -156,7 +156,7 @@ def _one(benchmark: Any, out: Path, args: argparse.Namespace
 
 
 def _list(args: argparse.Namespace) -> int:
-    from ..apis import list_benchmarks
+    from ..benchmarks import list_benchmarks
     found = list_benchmarks()
     if args.json:
         for x in found:

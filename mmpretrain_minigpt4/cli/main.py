@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from .exits import EXIT_CODES, guarded
+from .exit_codes import EXIT_CODES, run_command
 from .inputs import positive
 from .precision import add_precision
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from . import scripts
         return getattr(scripts, argv[0])(argv[1:])
     args = _parse(argv)
-    return guarded(lambda: _run(args), PROGRAM)
+    return run_command(lambda: _run(args), PROGRAM)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -63,8 +63,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == 'plan':
         from . import plan
         return plan.run(args)
-    from . import describe
-    return getattr(describe, args.command)(args)
+    from . import infer
+    return getattr(infer, args.command)(args)
 
 
 def build_parser() -> argparse.ArgumentParser:

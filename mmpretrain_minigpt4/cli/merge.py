@@ -5,8 +5,8 @@
 import argparse
 
 from .cache import read_config
-from .exits import OK
-from .quiet import quiet_libraries
+from .exit_codes import OK
+from .log_filters import quiet_libraries
 
 
 def add_parser(commands, epilog: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from .exits import one_line
+from .exit_codes import one_line
 
 # What could move the cursor or colour a terminal: a file may be called so,
 # and a model may write it. Tabs and line breaks are among them.

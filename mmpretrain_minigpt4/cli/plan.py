@@ -6,9 +6,9 @@ import argparse
 import json
 import re
 
-from .exits import OK, SOME_FAILED
+from .exit_codes import OK, SOME_FAILED
 from .inputs import positive
-from .quiet import quiet_libraries
+from .log_filters import quiet_libraries
 
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12,
          'KI': 2**10, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
@@ -56,7 +56,7 @@ def add_parser(commands, epilog: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a line for each precision."""
     quiet_libraries()
-    from ..apis.planning import PRECISIONS, build_empty, plan
+    from ..apis.memory_plan import PRECISIONS, build_empty, plan
     model = build_empty(args.model, args.llm)
     ways = (False, True) if args.train else (False, )
     some = args.memory is None

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 DTYPES = ('auto', 'float32', 'bfloat16', 'float16')
-# Those of models/quantization.py, without importing torch for --help.
+# Those of llm/quantization/methods.py, without importing torch for --help.
 QUANTIZATIONS = ('none', 'int8', 'int8-dynamic', 'fp8', 'int4')
 
 
@@ -33,5 +33,5 @@ def apply_precision(cfg: 'Config', args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If the config has no model of this package.
     """
-    from ..apis.config_files import set_precision
+    from ..apis.config_check import set_precision
     set_precision(cfg, args.dtype, args.quantization)

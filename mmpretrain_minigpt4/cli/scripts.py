@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError
-from .exits import EXIT_CODES, UsageError, guarded
+from .exit_codes import EXIT_CODES, UsageError, run_command
+from .log_filters import quiet_imports
 from .precision import add_precision, apply_precision
-from .quiet import quiet_imports
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
 VISUALIZATION = 'mmpretrain_minigpt4.TextVisualizationHook'
-TEST_LOOP = 'mmpretrain_minigpt4.TestLoop'
+TEST_LOOP = 'mmpretrain_minigpt4.EvalLoop'
 
 
 def train(argv: Sequence[str] | None = None) -> int:
     """Train a model from a config; the body of ``tools/train.py``."""
-    return guarded(lambda: _train(argv), 'train')
+    return run_command(lambda: _train(argv), 'train')
 
 
 def test(argv: Sequence[str] | None = None) -> int:
     """Test a model from a config; the body of ``tools/test.py``."""
-    return guarded(lambda: _test(argv), 'test')
+    return run_command(lambda: _test(argv), 'test')
 
 
 def _train(argv: Sequence[str] | None) -> None:
@@ -66,10 +66,10 @@ def _train(argv: Sequence[str] | None) -> None:
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         _complete_dataloader(cfg, name, args)
     _merge_options(cfg, args)
-    from ..apis.config_files import check_config, misfits_named
+    from ..apis.config_check import check_config, naming_config_errors
     check_config(cfg, args.config, 'train_dataloader', 'train_cfg',
                  'optim_wrapper')
-    with misfits_named(args.config):
+    with naming_config_errors(args.config):
         _build_runner(cfg).train()
 
 
@@ -86,7 +86,7 @@ def _test(argv: Sequence[str] | None) -> None:
         _check_amp(cfg)
         cfg.test_cfg.fp16 = True
     if args.show_dir is not None:
-        from ..faults import check_writable
+        from ..utils.faults import check_writable
         check_writable(Path(args.show_dir, 'x.png'), '--show-dir')
     if args.show or args.show_dir is not None:
         cfg.setdefault('default_hooks', {})
@@ -99,8 +99,8 @@ def _test(argv: Sequence[str] | None) -> None:
             interval=args.interval)
     _complete_dataloader(cfg, 'test_dataloader', args)
     _merge_options(cfg, args)
-    from ..apis.config_files import check_config, misfits_named
-    from ..apis.evaluating import check_files
+    from ..apis.config_check import check_config, naming_config_errors
+    from ..apis.evaluation import check_files
     check_config(cfg, args.config, 'test_dataloader')
     _set_loop(cfg, args, answers)
     if args.checkpoint is not None:
@@ -110,7 +110,7 @@ def _test(argv: Sequence[str] | None) -> None:
         earlier = cfg.model.get('checkpoints') or []
         path = _existing_checkpoint(args.checkpoint)
         cfg.model.checkpoints = [*earlier, path]
-    with misfits_named(args.config):
+    with naming_config_errors(args.config):
         check_files(cfg)
         runner = _build_runner(cfg)
         if predictions:
@@ -244,7 +244,7 @@ def _test_parser() -> argparse.ArgumentParser:
 
 def _load_config(args: argparse.Namespace) -> 'Config':
     quiet_imports()
-    from ..apis.config_files import read_config
+    from ..apis.config_check import read_config
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
@@ -300,7 +300,7 @@ def _check_out(args: argparse.Namespace) -> tuple[bool, bool]:
         raise UsageError(
             f'--out {args.out}: the name must end in one of '
             f'{first}{", ".join(sorted(kinds))}.')
-    from ..faults import check_writable
+    from ..utils.faults import check_writable
     check_writable(args.out, '--out')
     return answers, predictions and not answers
 

@@ -1,22 +1,22 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-from .broken_samples import BrokenSamplesHook
-from .checkpoint_hook import TrainingCheckpointHook
-from .early_stopping import EarlyStoppingHook
-from .optim_wrapper import OptimWrapper, TrainedOnlyConstructor
-from .runner import Runner
-from .sample_answers import SampleAnswersHook
-from .save_trained import SaveTrainedHook
-from .schedule import WarmupCosineLR
-from .stats import TrainingStatsHook
-from .test_loop import TestLoop
-from .train_loop import TrainLoop
-from .val_loop import LossValLoop
-from .visualization import TextVisualizationHook
+from .hooks.broken_samples import BrokenSamplesHook
+from .hooks.early_stopping import EarlyStoppingHook
+from .hooks.sample_answers import SampleAnswersHook
+from .hooks.save_trained import SaveTrainedHook
+from .hooks.training_checkpoint import TrainingCheckpointHook
+from .hooks.training_stats import TrainingStatsHook
+from .hooks.visualization import TextVisualizationHook
+from .optimizers.optim_wrapper import OptimWrapper, TrainedOnlyConstructor
+from .optimizers.schedule import WarmupCosineLR
+from .runners.eval_loop import EvalLoop
+from .runners.runner import Runner
+from .runners.train_loop import TrainLoop
+from .runners.val_loop import LossValLoop
 
 __all__ = [
     'BrokenSamplesHook', 'EarlyStoppingHook', 'LossValLoop', 'OptimWrapper',
-    'Runner', 'SampleAnswersHook', 'SaveTrainedHook', 'TestLoop',
+    'Runner', 'SampleAnswersHook', 'SaveTrainedHook', 'EvalLoop',
     'TextVisualizationHook', 'TrainLoop', 'TrainedOnlyConstructor',
     'TrainingCheckpointHook', 'TrainingStatsHook', 'WarmupCosineLR'
 ]

@@ -1,20 +1,20 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-from .answers import AnswerMetric, read_answers
-from .caption_scores import CaptionScores
-from .chair import CHAIR
-from .covered_captions import CoveredCaptions
-from .failures import FailedGenerations
-from .mme import MME
-from .multiple_choice import MultipleChoice
-from .pope import POPE, YesNoAccuracy
-from .save_answers import SaveAnswers
-from .shapes import ShapesDescription, ShapesQuestions
-from .vqa_accuracy import VQAAccuracy
+from .metrics.answer_metric import AnswerMetric, read_answers
+from .metrics.caption_recall import CaptionRecall
+from .metrics.caption_scores import CaptionScores
+from .metrics.chair import CHAIR
+from .metrics.degeneration import DegenerationRate
+from .metrics.dump_predictions import DumpPredictions
+from .metrics.mme import MME
+from .metrics.multiple_choice import MultipleChoice
+from .metrics.shapes import ShapesDescription, ShapesQuestions
+from .metrics.vqa_accuracy import VQAAccuracy
+from .metrics.yes_no import POPE, YesNoAccuracy
 
 __all__ = [
-    'AnswerMetric', 'CHAIR', 'CaptionScores', 'CoveredCaptions',
-    'FailedGenerations', 'MME', 'MultipleChoice', 'POPE', 'SaveAnswers',
+    'AnswerMetric', 'CHAIR', 'CaptionScores', 'CaptionRecall',
+    'DegenerationRate', 'MME', 'MultipleChoice', 'POPE', 'DumpPredictions',
     'ShapesDescription', 'ShapesQuestions', 'VQAAccuracy', 'YesNoAccuracy',
     'read_answers'
 ]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .. import weights
-from ..checkpoints import LoadReport, load_state, merge_files
+from ..checkpoints import download
+from ..checkpoints.loading import load_state, merge_files
+from ..checkpoints.report import LoadReport
 from ..errors import ConfigError, FeatureCacheError, MissingWeightsError
 from .index import FeatureIndex, plain
 
@@ -102,7 +103,7 @@ def find(checkpoints: Sequence[str], index: FeatureIndex | None = None
     paths, absent = [], []
     for name in names_of(checkpoints):
         try:
-            path = weights.check(name)[name]
+            path = download.check(name)[name]
         except MissingWeightsError:
             if name not in known:
                 raise
@@ -110,10 +111,10 @@ def find(checkpoints: Sequence[str], index: FeatureIndex | None = None
         if path is None and name in known:
             absent.append(name)
             continue
-        paths += [path] if path is not None else weights.locate(name)
+        paths += [path] if path is not None else download.locate(name)
     return paths, absent
 
 
 def names_of(checkpoints: Sequence[str]) -> list[str]:
     """Every file's name, spelt out."""
-    return [x for each in checkpoints for x in weights.expand(str(each))]
+    return [x for each in checkpoints for x in download.expand(str(each))]

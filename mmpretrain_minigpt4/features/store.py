@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..checkpoints import write_safetensors
+from ..checkpoints.saving import write_safetensors
 from ..errors import FeatureCacheError
 from .index import FeatureIndex
 from .keys import KEY_BYTES

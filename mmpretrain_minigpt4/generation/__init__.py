@@ -3,18 +3,16 @@
 """Decoding: options, where an answer ends, and the engine over tokens."""
 
 from .decode import answer_all, answer_stream, decode
+from .decoder_pool import release
 from .engine import Engine, Event, Request, row_limit
-from .keeping import release
-from .llama import TOGETHER, Llama
-from .options import CHAT_OPTIONS, GenerationOptions
+from .engine_config import EngineConfig
 from .prompt import Prompt
-from .settings import EngineSettings
-from .stopping import Answer, StopMatcher, TextStream
-from .transfer import on_device, send
+from .sampling_params import CHAT_OPTIONS, SamplingParams
+from .stop_criteria import Answer, IncrementalDetokenizer, StopChecker
 
 __all__ = [
-    'CHAT_OPTIONS', 'TOGETHER', 'Answer', 'Engine', 'EngineSettings', 'Event',
-    'GenerationOptions', 'Llama', 'Prompt', 'Request', 'StopMatcher',
-    'TextStream', 'answer_all', 'answer_stream', 'decode', 'on_device',
-    'release', 'row_limit', 'send'
+    'CHAT_OPTIONS', 'Answer', 'Engine', 'EngineConfig', 'Event',
+    'IncrementalDetokenizer', 'Prompt', 'Request', 'SamplingParams',
+    'StopChecker', 'answer_all', 'answer_stream', 'decode', 'release',
+    'row_limit'
 ]

@@ -12,21 +12,21 @@ from dataclasses import replace
 
 import torch
 
+from .decoder_pool import keep
 from .engine import Engine, Event, Request
-from .keeping import keep
-from .options import GenerationOptions
+from .engine_config import EngineConfig
 from .prompt import Prompt
-from .settings import EngineSettings
-from .stopping import Answer, StopMatcher
+from .sampling_params import SamplingParams
+from .stop_criteria import Answer, StopChecker
 
 
 def decode(llm: torch.nn.Module,
            inputs_embeds: torch.Tensor,
            attention_mask: torch.Tensor,
-           options: GenerationOptions,
-           matcher: StopMatcher,
+           options: SamplingParams,
+           matcher: StopChecker,
            context: int | None = None,
-           settings: EngineSettings | None = None) -> list[Answer]:
+           settings: EngineConfig | None = None) -> list[Answer]:
     """Generate one answer for each row of a padded batch.
 
     Rows end one by one, and every row has its own room in the context, so a
@@ -57,7 +57,7 @@ def decode(llm: torch.nn.Module,
 def answer_all(llm: torch.nn.Module,
                requests: Sequence[Request],
                context: int | None = None,
-               settings: EngineSettings | None = None) -> list[Answer]:
+               settings: EngineConfig | None = None) -> list[Answer]:
     """Answer requests, in their order; their tags are not looked at.
 
     All of them run at a time, unless the settings name a number of slots.
@@ -71,7 +71,7 @@ def answer_all(llm: torch.nn.Module,
     answers: list[Answer] = [None] * len(requests)
     numbered = (request._replace(tag=i)
                 for i, request in enumerate(requests))
-    settings = settings or EngineSettings()
+    settings = settings or EngineConfig()
     if settings.slots is None and requests:
         settings = replace(settings, slots=len(requests))
     for event in answer_stream(llm, numbered, context, settings,
@@ -84,7 +84,7 @@ def answer_all(llm: torch.nn.Module,
 def answer_stream(llm: torch.nn.Module,
                   requests: Iterable[Request],
                   context: int | None = None,
-                  settings: EngineSettings | None = None,
+                  settings: EngineConfig | None = None,
                   most: int | None = None) -> Iterator[Event]:
     """Answer requests as they come; answers come as they are done.
 
@@ -99,7 +99,7 @@ def answer_stream(llm: torch.nn.Module,
     first = next(source, None)
     if first is None:
         return
-    settings = settings or EngineSettings()
+    settings = settings or EngineConfig()
     slots = settings.slots_on(llm.get_input_embeddings().weight.device)
     if most is not None:
         slots = min(slots, most)

@@ -20,14 +20,14 @@ from typing import NamedTuple
 import torch
 
 from ..errors import GenerationError, PromptError
-from .beams import BeamSearch, advance_all
-from .keeping import new_decoder, refresh
-from .options import GenerationOptions
+from ..ops.transfer import AsyncHostCopy, to_device
+from .beam_search import BeamSearch, advance_all
+from .decoder_pool import create_decoder, refresh
+from .engine_config import EngineConfig, EngineStats
 from .prompt import Prompt
-from .sampling import choose, new_generator
-from .settings import EngineSettings, EngineStats
-from .stopping import Answer, StopMatcher, TextStream
-from .transfer import Arrival, on_device
+from .sampler import choose, new_generator
+from .sampling_params import SamplingParams
+from .stop_criteria import Answer, IncrementalDetokenizer, StopChecker
 
 
 class Request(NamedTuple):
@@ -37,8 +37,8 @@ class Request(NamedTuple):
     pieces while it grows (with one beam only).
     """
     prompt: Prompt
-    options: GenerationOptions
-    matcher: StopMatcher
+    options: SamplingParams
+    matcher: StopChecker
     tag: Hashable = None
     stream: bool = False
 
@@ -56,7 +56,7 @@ class _Row:
     limit: int
     generator: torch.Generator | None
     beams: BeamSearch | None
-    stream: TextStream | None
+    stream: IncrementalDetokenizer | None
     # Tokens that were chosen; those that are not in ``tokens`` yet are on
     # their way.
     chosen: int = 0
@@ -78,7 +78,7 @@ class _Flight(NamedTuple):
     ``used`` tells whether these rows were counted as ones that ran.
     """
     rows: list[_Row]
-    arrival: Arrival
+    arrival: AsyncHostCopy
     used: bool
 
 
@@ -102,11 +102,11 @@ class Engine:
                  slots: int = 1,
                  num_beams: int = 1,
                  context: int | None = None,
-                 settings: EngineSettings | None = None) -> None:
-        settings = settings or EngineSettings()
+                 settings: EngineConfig | None = None) -> None:
+        settings = settings or EngineConfig()
         self.context, self.num_beams = context, num_beams
         self.patience = settings.patience
-        self.decoder = new_decoder(llm, slots, num_beams, settings)
+        self.decoder = create_decoder(llm, slots, num_beams, settings)
         self._made_for = llm, settings
         self._is_new = True
         self.device = llm.get_input_embeddings().weight.device
@@ -228,7 +228,7 @@ class Engine:
         for row in rows:
             row.chosen += 1
         self._flights.append(
-            _Flight(rows, Arrival(tokens, chances), self._used))
+            _Flight(rows, AsyncHostCopy(tokens, chances), self._used))
         self._used = False
 
     def _land(self, ahead: int) -> list[Event]:
@@ -266,7 +266,7 @@ class Engine:
             order = self.decoder.drop(gone)
             self._rows = [self._rows[i] for i in order]
             if self._last is not None and self._rows:
-                self._last = self._last[on_device(order, self.device)]
+                self._last = self._last[to_device(order, self.device)]
         yield from events
 
     def _finish(self, row: _Row) -> Event:
@@ -288,7 +288,7 @@ class Engine:
         if self.num_beams == 1:
             return self._last.unsqueeze(1), None
         return tuple(
-            on_device(values, self.device) for values in (
+            to_device(values, self.device) for values in (
                 [row.beams.tokens for row in self._rows],
                 [row.beams.parents for row in self._rows]))
 
@@ -318,11 +318,11 @@ class Engine:
         if self.num_beams > 1:
             beams = BeamSearch(options, request.matcher, limit, generator)
         if request.stream:
-            stream = TextStream(request.matcher)
+            stream = IncrementalDetokenizer(request.matcher)
         return _Row(request, limit, generator, beams, stream)
 
 
-def row_limit(length: int, options: GenerationOptions,
+def row_limit(length: int, options: SamplingParams,
               context: int | None) -> int:
     """How many tokens may follow a prompt of ``length`` tokens.
 

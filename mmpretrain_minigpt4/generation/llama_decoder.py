@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 import torch
 
-from .llama import Llama, Placement
-from .prompt import Prompt, num_shared
-from .transfer import on_device
+from ..llm.llama import Llama, Placement
+from ..ops.transfer import to_device
+from .prompt import Prompt, num_shared_tokens
 
 # Fewer shared tokens than this are sooner computed than looked for.
 LEAST_SHARED = 4
@@ -169,11 +169,12 @@ class LlamaDecoder:
                 # At least the last token is read, for its logits.
                 most = len(prompt.keys) - 1
                 for other, keys in enumerate(self._keys):
-                    common = min(num_shared(keys, prompt.keys), most)
+                    common = min(num_shared_tokens(keys, prompt.keys), most)
                     if common > shared:
                         slot, shared = other, common
-                here = max((min(num_shared(prompts[j].keys, prompt.keys), most)
-                            for j in first), default=0)
+                here = max((
+                    min(num_shared_tokens(prompts[j].keys, prompt.keys), most)
+                    for j in first), default=0)
                 if here >= max(shared, LEAST_SHARED) + LEAST_SHARED:
                     later.append(i)
                     origins.append((-1, 0))
@@ -214,7 +215,7 @@ class LlamaDecoder:
         # writes is overwritten, or masked.
         stop = max(begins) + longest
         self._reserve(stop)
-        offsets = on_device(begins, device)
+        offsets = to_device(begins, device)
         places = offsets.unsqueeze(1) + torch.arange(longest, device=device)
         entries = places if len(set(begins)) > 1 else begins[0]
         before = offsets if any(begins) else None
@@ -222,7 +223,7 @@ class LlamaDecoder:
             embeds.to(device), self.cache,
             Placement(slice(start, start + size), entries, places, stop,
                       causal=before is None, before=before))
-        last = on_device(fresh, device) - 1
+        last = to_device(fresh, device) - 1
         # float[b, T, E] -> float[b, E]
         hidden = hidden[torch.arange(size, device=device), last]
         self._settle(start, prompts, lengths)
@@ -231,7 +232,7 @@ class LlamaDecoder:
     def _settle(self, start: int, prompts: Sequence[Prompt],
                 lengths: Sequence[int]) -> None:
         rows = slice(start, start + len(prompts))
-        self.lengths[rows] = on_device(lengths, self.lengths.device)
+        self.lengths[rows] = to_device(lengths, self.lengths.device)
         self.positions[rows] = self.lengths[rows]
         seen = torch.arange(self.bias.shape[2], device=self.bias.device)
         # float[b, 1, C]

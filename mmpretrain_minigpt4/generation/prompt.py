@@ -24,7 +24,7 @@ class Prompt(NamedTuple):
     keys: tuple[int, ...] = ()
 
 
-def num_shared(first: Sequence[int], second: Sequence[int]) -> int:
+def num_shared_tokens(first: Sequence[int], second: Sequence[int]) -> int:
     """How many keys two prompts have in common at their beginnings."""
     if first[:len(second)] == second[:len(first)]:
         return min(len(first), len(second))

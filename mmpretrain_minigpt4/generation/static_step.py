@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import torch
 
+from ..llm.fused_layers import fused_layers
+from ..llm.kv_cache import KVCache
+from ..llm.llama import Llama
 from ..ops import kernels
-from .cache import KVCache
-from .fused_layers import fused_layers
-from .llama import Llama
 
 
 class Buffers:

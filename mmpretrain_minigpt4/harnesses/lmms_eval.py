@@ -15,8 +15,8 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from ..errors import ConfigError
-from .asking import Asker, Document
 from .requests import batches, decoding, whole_number
+from .zoo_model import Asker, Document
 
 
 class MiniGPT4(lmms):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from ..generation import GenerationOptions
+from ..generation import SamplingParams
 from ..prompts import IMAGE_CLOSE, IMAGE_OPEN, ImageSlot, Piece
 
 # Where the tasks of lmms-eval put an image among the words.
@@ -18,7 +18,7 @@ MARK = '<image>'
 SYNONYMS = dict(max_gen_toks='max_new_tokens', until='stops')
 # Read only when sampling; many tasks set them (top_p: 0) and decode greedily.
 SAMPLING = ('temperature', 'top_p', 'top_k')
-OPTIONS = tuple(GenerationOptions.__dataclass_fields__)
+OPTIONS = tuple(SamplingParams.__dataclass_fields__)
 
 
 def decoding(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def decoding(settings: Mapping[str, Any]) -> dict[str, Any]:
     if not found['do_sample']:
         for key in SAMPLING:
             found.pop(key, None)
-    GenerationOptions.from_dict(found)
+    SamplingParams.from_dict(found)
     return found
 
 

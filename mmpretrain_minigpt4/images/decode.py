@@ -19,8 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from mmpretrain_minigpt4.errors import ImageError
-
+from ..errors import ImageError
 from .formats import check_png_rows, clean_png, sniff_format, webp_size
 from .limits import ImageLimits, refusal, shorten
 from .pixels import to_upright_rgb

@@ -5,7 +5,7 @@
 import os
 from dataclasses import dataclass, fields
 
-from mmpretrain_minigpt4.errors import ConfigError, ImageError
+from ..errors import ConfigError, ImageError
 
 # Longest piece of a user's own text (a path, a reason) in a message.
 MAX_SHOWN = 96

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmpretrain_minigpt4.errors import ImageError
-
+from ..errors import ImageError
 from .decode import decode
 from .limits import ImageLimits, describe, refusal, shorten
 from .pixels import from_array, to_upright_rgb

@@ -12,8 +12,7 @@ import re
 import stat
 from typing import Any
 
-from mmpretrain_minigpt4.errors import ImageError
-
+from ..errors import ImageError
 from .limits import ImageLimits, refusal, shorten
 
 # A scheme of two letters or more: 'C:\\cat.jpg' is a path on Windows.

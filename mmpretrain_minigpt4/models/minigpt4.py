@@ -16,14 +16,15 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
-from .. import ops, weights
+from .. import ops
+from ..checkpoints import download
 from ..errors import ConfigError, MiniGPT4Error
+from ..llm import lora as lora_
+from ..llm.dtypes import compute_dtype
 from ..registry import MODELS, checks_settings
-from . import lora as lora_
-from .ahead import see
-from .dtypes import compute_dtype
-from .recorded import RecordedEye
-from .settling import settle
+from .frozen import settle
+from .graphed_vision import GraphedVisionEncoder
+from .image_prefetch import see
 
 PARTS = ('backbone', 'neck', 'projector', 'head')
 
@@ -116,7 +117,7 @@ class MiniGPT4(BaseModel):
                 type='mmpretrain_minigpt4.FeaturePreprocessor')
         else:
             for names in checkpoints:
-                weights.check(str(names))
+                download.check(str(names))
         if lora is not None:
             if head is None or 'head' not in freeze:
                 raise ConfigError('model.lora is for a frozen language '
@@ -148,7 +149,7 @@ class MiniGPT4(BaseModel):
             lora_.add_lora(self.head.llm, **lora)
         self.features = index
         self._settled: torch.device | None = None
-        self._eye = RecordedEye()
+        self._eye = GraphedVisionEncoder()
         self.load_report = None
         if checkpoints:
             self._load(checkpoints, from_scratch)
@@ -284,7 +285,7 @@ class MiniGPT4(BaseModel):
 
     def _load(self, checkpoints: Sequence[str],
               from_scratch: Sequence[str]) -> None:
-        from ..checkpoints import load_checkpoints
+        from ..checkpoints.loading import load_checkpoints
         from ..features.loading import load_without_vision
         optional = [name + '.' for name in from_scratch]
         if getattr(self.head, 'has_own_weights', False):
@@ -295,7 +296,7 @@ class MiniGPT4(BaseModel):
         else:
             self.load_report = load_checkpoints(
                 self, [path for name in checkpoints
-                       for path in weights.locate(str(name))],
+                       for path in download.locate(str(name))],
                 allow_missing=tuple(optional))
         if self.lora is None:
             return

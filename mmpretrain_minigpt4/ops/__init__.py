@@ -2,23 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that are faster than the stock ones, at the same result."""
 
-from . import byte_parts, kernels
+from . import kernels
 from .attention import attention, hide_later
-from .joined_linear import join, joint_linear
-from .packed_int8 import PackableInt8
-from .packed_linear import (
-    PackedLinear,
+from .linear import int8_chunked
+from .linear.merged import join, merged_linear
+from .linear.prepacked import (
+    PrepackedLinear,
     can_prepack,
+    fused_forward,
     linear,
     linear_gelu,
     linears,
-    one_product,
     prepack,
     unpack,
 )
+from .linear.prepacked_int8 import PackableInt8
 
 __all__ = [
-    'PackableInt8', 'PackedLinear', 'attention', 'byte_parts', 'can_prepack',
-    'hide_later', 'join', 'joint_linear', 'kernels', 'linear', 'linear_gelu',
-    'linears', 'one_product', 'prepack', 'unpack'
+    'PackableInt8', 'PrepackedLinear', 'attention', 'can_prepack',
+    'fused_forward', 'hide_later', 'int8_chunked', 'join', 'kernels',
+    'linear', 'linear_gelu', 'linears', 'merged_linear', 'prepack', 'unpack'
 ]

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from . import kernels
+from .linear.prepacked import can_prepack
 from .native.attention import attention as by_kernel
-from .packed_linear import can_prepack
 
 # From so many queries and keys on, one thread is faster head by head; several
 # share the heads of the fused operator.

@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model of the zoo, shrunk to a few thousand parameters."""
 
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_llm import LLAMA, write_tokenizer
 from PIL import Image
-
-sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
-from tiny_llm import LLAMA, write_tokenizer  # noqa: E402
 
 NAMES = {
     'caption': 'minigpt-4_vicuna-7b_caption',

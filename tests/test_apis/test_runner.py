@@ -11,7 +11,7 @@ from mmengine.runner import Runner, load_checkpoint
 from mmpretrain import get_model
 from PIL import Image
 
-from mmpretrain_minigpt4.checkpoints import write_safetensors
+from mmpretrain_minigpt4.checkpoints.saving import write_safetensors
 from mmpretrain_minigpt4.errors import CheckpointError
 from mmpretrain_minigpt4.zoo import config_path
 

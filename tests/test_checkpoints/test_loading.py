@@ -4,28 +4,27 @@
 
 import pytest
 import torch
+from helpers import checkpoint_layouts as layouts
 from safetensors.torch import save_file
 from torch import nn
 
-from mmpretrain_minigpt4.checkpoints import (
+from mmpretrain_minigpt4.checkpoints.conversion import to_native
+from mmpretrain_minigpt4.checkpoints.loading import (
     load_checkpoints,
     load_state,
-    resize_positions,
-    to_native,
 )
+from mmpretrain_minigpt4.checkpoints.positions import resize_positions
 from mmpretrain_minigpt4.errors import CheckpointError
 from mmpretrain_minigpt4.models.backbones import EVAViT
 from mmpretrain_minigpt4.models.necks import LinearProjector
-
-from . import layouts_by_hand as wild
 
 
 @pytest.fixture
 def files(tmp_path):
     """The three files from which the original MiniGPT-4 is put together."""
-    torch.save(wild.eva(), tmp_path / 'eva_vit_g.pth')
-    torch.save({'model': wild.blip2()}, tmp_path / 'blip2.pth')
-    torch.save({'model': wild.projection()}, tmp_path / 'minigpt4.pth')
+    torch.save(layouts.eva(), tmp_path / 'eva_vit_g.pth')
+    torch.save({'model': layouts.blip2()}, tmp_path / 'blip2.pth')
+    torch.save({'model': layouts.projection()}, tmp_path / 'minigpt4.pth')
     return [
         tmp_path / name
         for name in ('eva_vit_g.pth', 'blip2.pth', 'minigpt4.pth')
@@ -37,7 +36,7 @@ def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def native(**replaced) -> dict[str, torch.Tensor]:
-    return {**wild.build_tiny().state_dict(), **replaced}
+    return {**layouts.build_tiny().state_dict(), **replaced}
 
 
 def refusal(model: nn.Module, state: dict) -> str:
@@ -49,7 +48,7 @@ def refusal(model: nn.Module, state: dict) -> str:
 
 
 def test_several_files_are_merged_and_each_tensor_has_a_source(files):
-    model = wild.build_tiny()
+    model = layouts.build_tiny()
     report = load_checkpoints(model, files)
     state = model.state_dict()
     assert report.ok and set(report.sources) == set(state)
@@ -63,7 +62,7 @@ def test_several_files_are_merged_and_each_tensor_has_a_source(files):
 
 
 def test_the_report_reads_as_a_table(files):
-    text = str(load_checkpoints(wild.build_tiny(), files))
+    text = str(load_checkpoints(layouts.build_tiny(), files))
     lines = text.splitlines()
     assert lines[0].split() == ['part', 'tensors', 'from', 'layout']
     assert [line.split()[0] for line in lines[1:5]] == [
@@ -75,21 +74,22 @@ def test_the_report_reads_as_a_table(files):
 
 def test_openmmlabs_three_files_fill_the_model(tmp_path):
     paths = []
-    for name, state in (('eva-g', wild.openmmlab_vit()),
-                        ('qformer', {'state_dict': wild.openmmlab_qformer()}),
-                        ('linear', wild.projection())):
+    q_former = {'state_dict': layouts.openmmlab_qformer()}
+    for name, state in (('eva-g', layouts.openmmlab_vit()),
+                        ('qformer', q_former),
+                        ('linear', layouts.projection())):
         paths.append(tmp_path / f'minigpt-4_{name}.pth')
         torch.save(state, paths[-1])
-    assert load_checkpoints(wild.build_tiny(), paths).ok
+    assert load_checkpoints(layouts.build_tiny(), paths).ok
 
 
 def test_a_later_file_wins_and_the_report_says_so(files, tmp_path):
     mine = {
-        'projector.layers.0.weight': torch.zeros(wild.E, wild.C),
-        'projector.layers.0.bias': torch.zeros(wild.E),
+        'projector.layers.0.weight': torch.zeros(layouts.E, layouts.C),
+        'projector.layers.0.bias': torch.zeros(layouts.E),
     }
     save_file(mine, tmp_path / 'mine.safetensors')
-    model = wild.build_tiny()
+    model = layouts.build_tiny()
     report = load_checkpoints(model, [*files, tmp_path / 'mine.safetensors'])
     assert not model['projector'].layers[0].weight.any()
     assert sorted(report.replaced) == sorted(mine)
@@ -99,15 +99,15 @@ def test_a_later_file_wins_and_the_report_says_so(files, tmp_path):
 def test_one_path_need_not_be_in_a_list_but_none_is_an_error(tmp_path):
     save_file(native(), tmp_path / 'all.safetensors')
     assert load_checkpoints(
-        wild.build_tiny(), str(tmp_path / 'all.safetensors')).ok
+        layouts.build_tiny(), str(tmp_path / 'all.safetensors')).ok
     with pytest.raises(CheckpointError, match='No checkpoint was given'):
-        load_checkpoints(wild.build_tiny(), [])
+        load_checkpoints(layouts.build_tiny(), [])
 
 
 @pytest.mark.parametrize(
     'dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_tensors_are_cast_to_the_dtype_of_the_model(dtype):
-    model = wild.build_tiny()
+    model = layouts.build_tiny()
     state = {k: v.to(dtype) for k, v in native().items()}
     load_state(model, state)
     weight = model['projector'].layers[0].weight
@@ -123,18 +123,18 @@ def test_integers_are_not_taken_for_weights():
     key = 'projector.layers.0.weight'
     state[key] = state[key].to(torch.int8)
     with pytest.raises(CheckpointError, match='quantised'):
-        load_state(wild.build_tiny(), state)
+        load_state(layouts.build_tiny(), state)
 
 
 @pytest.mark.parametrize('bad', [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
 def test_weights_that_are_no_finite_numbers_are_refused(files, bad, dtype):
-    weights = wild.projection()
+    weights = layouts.projection()
     key = next(iter(weights))
     weights[key] = weights[key].to(dtype)
     weights[key].view(-1)[3] = bad
     torch.save({'model': weights}, files[2])
-    model = wild.build_tiny()
+    model = layouts.build_tiny()
     before = snapshot(model)
     with pytest.raises(CheckpointError, match='1 numbers of .* NaN') as error:
         load_checkpoints(model, files)
@@ -144,7 +144,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(files, bad, dtype):
 
 def test_a_model_on_meta_becomes_real_and_keeps_what_is_trained():
     with torch.device('meta'):
-        model = wild.build_tiny()
+        model = layouts.build_tiny()
     model['backbone'].requires_grad_(False)
     state = native()
     load_state(model, state)
@@ -184,21 +184,21 @@ def test_a_projection_of_the_llama_2_variant_is_recognised():
 ])
 def test_a_missing_part_names_the_file_that_holds_it(prefix, mend):
     state = {k: v for k, v in native().items() if not k.startswith(prefix)}
-    text = refusal(wild.build_tiny(), state)
+    text = refusal(layouts.build_tiny(), state)
     assert mend in text and 'MISSING' in text
 
 
 def test_a_single_missing_tensor_is_named():
     state = native()
     del state['neck.layers.1.mlp.fc1.bias']
-    text = refusal(wild.build_tiny(), state)
+    text = refusal(layouts.build_tiny(), state)
     assert 'MISSING: neck.layers.1.mlp.fc1.bias' in text
     assert 'No file holds' not in text
 
 
 def test_extra_keys_are_named():
     text = refusal(
-        wild.build_tiny(), native(**{'neck.extra': torch.zeros(1)}))
+        layouts.build_tiny(), native(**{'neck.extra': torch.zeros(1)}))
     assert 'UNEXPECTED: neck.extra' in text
 
 
@@ -223,19 +223,19 @@ def test_another_depth_is_named():
     for key in list(state):
         if key.startswith('neck.layers.1.'):
             del state[key]
-    text = refusal(wild.build_tiny(), state)
+    text = refusal(layouts.build_tiny(), state)
     assert 'Q-Former in the file has 1 blocks and this model has 2' in text
 
 
 def test_a_file_with_the_q_former_serves_a_model_without_one():
-    model = wild.build_tiny(neck=False)
+    model = layouts.build_tiny(neck=False)
     report = load_state(model, native())
     assert report.ok and report.skipped
     assert all(key.startswith('neck.') for key in report.skipped)
 
 
 def test_the_language_model_may_be_left_to_its_own_folder():
-    model = wild.build_tiny()
+    model = layouts.build_tiny()
     model['head'] = nn.ModuleDict({'llm': nn.Linear(2, 2)})
     report = load_state(model, native())
     assert report.left == ['head.llm.weight', 'head.llm.bias']
@@ -251,8 +251,8 @@ def test_the_language_model_may_be_left_to_its_own_folder():
 
 
 def test_positions_of_another_image_size_are_stretched():
-    positions = torch.randn(1, 65, wild.D)  # 8 x 8 patches for 4 x 4
-    model = wild.build_tiny()
+    positions = torch.randn(1, 65, layouts.D)  # 8 x 8 patches for 4 x 4
+    model = layouts.build_tiny()
     report = load_state(model, native(**{'backbone.pos_embed': positions}))
     assert report.resized == ['backbone.pos_embed']
     assert model['backbone'].pos_embed.equal(resize_positions(positions, 17))
@@ -275,10 +275,10 @@ def test_stretching_keeps_the_cls_token_and_a_smooth_ramp():
 
 @pytest.mark.parametrize('tokens', [16, 1, 60])
 def test_positions_without_a_square_grid_are_refused(tokens):
-    state = native(**{'backbone.pos_embed': torch.zeros(1, tokens, wild.D)})
-    assert 'square grid' in refusal(wild.build_tiny(), state)
+    state = native(**{'backbone.pos_embed': torch.zeros(1, tokens, layouts.D)})
+    assert 'square grid' in refusal(layouts.build_tiny(), state)
 
 
 def test_positions_of_another_width_are_a_wrong_shape():
-    state = native(**{'backbone.pos_embed': torch.zeros(1, 17, wild.D + 1)})
-    assert 'cannot be stretched' in refusal(wild.build_tiny(), state)
+    state = native(**{'backbone.pos_embed': torch.zeros(1, 17, layouts.D + 1)})
+    assert 'cannot be stretched' in refusal(layouts.build_tiny(), state)

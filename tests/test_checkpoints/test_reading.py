@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmpretrain_minigpt4.checkpoints import read_state_dict
+from mmpretrain_minigpt4.checkpoints.reading import read_state_dict
 from mmpretrain_minigpt4.errors import CheckpointError, MissingWeightsError
 
 WEIGHTS = {

@@ -9,25 +9,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import checkpoint_layouts as layouts
 from safetensors import safe_open
 
-from mmpretrain_minigpt4.checkpoints import (
+from mmpretrain_minigpt4.checkpoints.loading import load_checkpoints
+from mmpretrain_minigpt4.checkpoints.reading import read_state_dict
+from mmpretrain_minigpt4.checkpoints.saving import (
     convert_files,
-    load_checkpoints,
-    read_state_dict,
     save_trained,
     write_safetensors,
 )
 from mmpretrain_minigpt4.errors import CheckpointError
-
-from . import layouts_by_hand as wild
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def model():
-    model = wild.build_tiny()
+    model = layouts.build_tiny()
     model['backbone'].requires_grad_(False)
     model['neck'].requires_grad_(False)
     return model
@@ -44,7 +43,7 @@ def test_only_what_was_trained_is_saved(model, tmp_path):
 
 def test_what_was_saved_is_loaded_bit_by_bit(model, tmp_path):
     path = save_trained(model, tmp_path / 'new' / 'a.safetensors')
-    other = wild.build_tiny()
+    other = layouts.build_tiny()
     load_checkpoints(other, [path], allow_missing=('backbone.', 'neck.'))
     assert other['projector'].layers[0].weight.equal(
         model['projector'].layers[0].weight)
@@ -91,9 +90,9 @@ def test_shared_and_strided_tensors_are_saved(tmp_path):
 
 @pytest.fixture
 def sources(tmp_path):
-    torch.save(wild.eva(), tmp_path / 'eva.pth')
-    torch.save({'model': wild.blip2()}, tmp_path / 'blip2.pth')
-    torch.save({'model': wild.projection()}, tmp_path / 'proj.pth')
+    torch.save(layouts.eva(), tmp_path / 'eva.pth')
+    torch.save({'model': layouts.blip2()}, tmp_path / 'blip2.pth')
+    torch.save({'model': layouts.projection()}, tmp_path / 'proj.pth')
     return [str(tmp_path / name) for name in (
         'eva.pth', 'blip2.pth', 'proj.pth')]  # yapf: disable
 
@@ -104,7 +103,7 @@ def test_files_are_merged_into_one_that_loads(sources, tmp_path):
     tensors = read_state_dict(out)
     assert set(tensors) == set(report.sources)
     assert all(t.dtype == torch.bfloat16 for t in tensors.values())
-    assert load_checkpoints(wild.build_tiny(), [out]).ok
+    assert load_checkpoints(layouts.build_tiny(), [out]).ok
 
 
 def test_converting_does_not_overwrite_unless_forced(sources, tmp_path):

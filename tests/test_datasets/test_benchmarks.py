@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 
-import made_benchmarks as made
 import pytest
+from helpers import benchmark_files
 
 from mmpretrain_minigpt4.datasets import benchmarks
 from mmpretrain_minigpt4.errors import DatasetError
@@ -31,7 +31,7 @@ def mmbench(**more):
 
 
 def test_a_question_has_what_the_metric_reads():
-    made.pope('random')()
+    benchmark_files.pope('random')()
     item = pope(expected=3)[0]
     assert item['question'] == 'Is there a dog in the image?'
     assert item['gt_answer'] == 'yes'
@@ -60,25 +60,25 @@ def test_every_reader_names_its_missing_files():
 
 
 def test_another_file_under_the_right_name_is_refused():
-    made.seed_bench()
-    made.put('seed-bench/SEED-Bench.json', dict(items=[]))
+    benchmark_files.seed_bench()
+    benchmark_files.put('seed-bench/SEED-Bench.json', dict(items=[]))
     with pytest.raises(DatasetError, match="no 'questions'"):
         benchmarks.SEEDBench(data_root='data/seed-bench',
                              ann_file='SEED-Bench.json')
-    made.put('seed-bench/SEED-Bench.json', '{"cut off')
+    benchmark_files.put('seed-bench/SEED-Bench.json', '{"cut off')
     with pytest.raises(DatasetError, match='is not JSON'):
         benchmarks.SEEDBench(data_root='data/seed-bench',
                              ann_file='SEED-Bench.json')
-    made.put('mmbench/mmbench_dev_20230712.tsv', 'a\tb\n1\t2\n')
+    benchmark_files.put('mmbench/mmbench_dev_20230712.tsv', 'a\tb\n1\t2\n')
     with pytest.raises(DatasetError, match="no column 'index'"):
         mmbench()
 
 
 def test_faults_are_counted_listed_and_refused_past_a_budget():
-    made.pope('random')()
+    benchmark_files.pope('random')()
     good = dict(image='COCO_val2014_000000000001.jpg', text='Is there?',
                 label='yes')
-    made.put('pope/coco_pope_random.json', made.lines([
+    benchmark_files.put('pope/coco_pope_random.json', benchmark_files.lines([
         dict(good, question_id=1),
         dict(good, question_id=1),
         dict(good, question_id=2, image='lost.jpg'),
@@ -98,14 +98,14 @@ def test_faults_are_counted_listed_and_refused_past_a_budget():
 
 
 def test_a_wrong_folder_of_images_is_told_at_once():
-    made.pope('random')()
+    benchmark_files.pope('random')()
     shutil.rmtree('data/coco')
     with pytest.raises(DatasetError, match='none of the 1 images is there'):
         pope(max_faults=100)
 
 
 def test_options_are_turned_once_for_each_of_them():
-    made.mmbench()
+    benchmark_files.mmbench()
     data = mmbench(circular=True)
     first = [data[i] for i in range(3)]
     assert [item['choices'] for item in first] == [
@@ -119,16 +119,16 @@ def test_options_are_turned_once_for_each_of_them():
     # shows the first one's image; the file's own rotation is left out.
     assert len(data) == 5
     assert data[3]['prompt'].startswith('Look!\nWhich?\nA. up\nB. down\n')
-    assert data[3]['img'] == data[0]['img'] == made.image_bytes()
+    assert data[3]['img'] == data[0]['img'] == benchmark_files.image_bytes()
     assert len(mmbench()) == 2
 
 
 def test_braces_in_a_question_stay_as_they_are():
-    made.hateful_memes()
+    benchmark_files.hateful_memes()
     data = benchmarks.HatefulMemes(
         data_root='data/hateful_memes', ann_file='dev_seen.jsonl')
     assert '"good {morning}" written' in data[0]['question']
-    made.scienceqa()
+    benchmark_files.scienceqa()
     data = benchmarks.ScienceQAImages(
         data_root='data/scienceqa', ann_file='problems.json',
         data_prefix='images/test')
@@ -139,11 +139,11 @@ def test_braces_in_a_question_stay_as_they_are():
 
 
 def test_questions_and_answers_must_match():
-    made.vqa('okvqa', 'q.json', 'a.json')()
+    benchmark_files.vqa('okvqa', 'q.json', 'a.json')()
     path = 'data/okvqa/a.json'
     content = json.load(open(path))
     content['annotations'][1]['question_id'] = 99
-    made.put('okvqa/a.json', content)
+    benchmark_files.put('okvqa/a.json', content)
 
     def read(**more):
         return benchmarks.VQAQuestions(
@@ -158,7 +158,7 @@ def test_questions_and_answers_must_match():
 
 
 def test_a_draw_of_images_is_the_same_each_time():
-    made.chair()
+    benchmark_files.chair()
 
     def draw(**more):
         data = benchmarks.COCOFormatCaptions(
@@ -174,8 +174,8 @@ def test_a_draw_of_images_is_the_same_each_time():
 
 
 def test_an_image_is_given_once_with_all_its_captions():
-    made.karpathy('flickr30k/dataset_flickr30k.json', 'flickr30k/images/',
-                  'test')()
+    benchmark_files.karpathy('flickr30k/dataset_flickr30k.json',
+                             'flickr30k/images/', 'test')()
     settings = dict(data_root='data/flickr30k', data_prefix='images',
                     ann_file='dataset_flickr30k.json')
     data = benchmarks.KarpathyCaptions(**settings)
@@ -186,10 +186,10 @@ def test_an_image_is_given_once_with_all_its_captions():
 
 
 def test_mme_pairs_must_be_whole():
-    made.mme()
+    benchmark_files.mme()
     root = 'mme/MME_Benchmark_release_version'
-    made.put(f'{root}/OCR/1.txt', 'Is it red?\tYes\n')
-    made.put(f'{root}/count/2.png', None)
+    benchmark_files.put(f'{root}/OCR/1.txt', 'Is it red?\tYes\n')
+    benchmark_files.put(f'{root}/count/2.png', None)
     settings = dict(data_root='data/mme',
                     data_prefix='MME_Benchmark_release_version')
     with pytest.raises(DatasetError) as error:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_data import write_align, write_shard
+from helpers.training_data import write_align, write_shard
 from mmengine.config import Config
 
 from mmpretrain_minigpt4.apis.data_check import check_data
@@ -98,7 +98,7 @@ def test_the_command_prints_all_and_its_code_tells(align, capsys):
 
 
 def test_one_own_folder_is_checked_with_a_shipped_config(tmp_path, capsys):
-    from made_data import write_images
+    from helpers.training_data import write_images
     write_images(tmp_path, ['dog.jpg'])
     (tmp_path / 'dog.txt').write_text('A dog.')
     root = Path(__file__).resolve().parents[2]

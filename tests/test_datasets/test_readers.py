@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from made_data import picture, write_align, write_images
+from helpers.training_data import picture, write_align, write_images
 from mmengine.registry import DATASETS, FUNCTIONS
 
 from mmpretrain_minigpt4.datasets import (
@@ -17,11 +17,7 @@ from mmpretrain_minigpt4.datasets import (
     ImageTextFolder,
     MiniGPT4JSON,
 )
-from mmpretrain_minigpt4.errors import (
-    ConfigError,
-    DatasetError,
-    ImageError,
-)
+from mmpretrain_minigpt4.errors import ConfigError, DatasetError, ImageError
 from mmpretrain_minigpt4.prompts import STAGE2_INSTRUCTIONS, ImageSlot
 
 

@@ -7,13 +7,16 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from made_data import write_shard
+from helpers.training_data import write_shard
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from mmpretrain_minigpt4.datasets import ImageTextShards
-from mmpretrain_minigpt4.datasets.shard_stream import Part
-from mmpretrain_minigpt4.datasets.tar_reading import has_tar_end, read_shard
+from mmpretrain_minigpt4.datasets.readers.shard_stream import Part
+from mmpretrain_minigpt4.datasets.readers.tar_reading import (
+    has_tar_end,
+    read_shard,
+)
 from mmpretrain_minigpt4.errors import ConfigError, DatasetError
 
 pytest.importorskip('webdataset')

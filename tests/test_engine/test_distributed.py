@@ -10,15 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from asked import Counting
-from asked import build as build_test
-from forking import needs_forks, results, together
+from helpers.eval_run import Counting
+from helpers.eval_run import build as build_test
+from helpers.processes import needs_forks, results, together
+from helpers.tiny_run import Numbers, TinyModel, build
+from helpers.two_processes import work
 from mmengine.dist import get_rank, get_world_size
-from tiny_run import Numbers, TinyModel, build
-from two_processes import work
 
-from mmpretrain_minigpt4.engine import distributed, train_loop
-from mmpretrain_minigpt4.engine.snapshot import newest_whole
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import newest_whole
+from mmpretrain_minigpt4.engine.distributed import launch as distributed
+from mmpretrain_minigpt4.engine.runners import train_loop
 from mmpretrain_minigpt4.errors import ConfigError, TrainingError
 
 

@@ -6,8 +6,8 @@ import importlib.util
 import os
 
 import pytest
-from forking import needs_forks, results, together
-from pictures import (
+from helpers.processes import needs_forks, results, together
+from helpers.tiny_minigpt4 import (
     SGD,
     Pictures,
     Said,
@@ -17,9 +17,9 @@ from pictures import (
     trained,
     warm,
 )
-from tiny_run import Numbers, TinyModel, build
+from helpers.tiny_run import Numbers, TinyModel, build
 
-from mmpretrain_minigpt4.engine.snapshot import newest_whole
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import newest_whole
 
 pytestmark = needs_forks
 pytest.importorskip('peft')

@@ -7,10 +7,13 @@ import resource
 import signal
 import time
 
-from forking import Processes, needs_forks
-from tiny_run import Numbers, train
+from helpers.processes import Processes, needs_forks
+from helpers.tiny_run import Numbers, train
 
-from mmpretrain_minigpt4.engine.snapshot import list_snapshots, newest_whole
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import (
+    list_snapshots,
+    newest_whole,
+)
 
 pytestmark = needs_forks
 

@@ -8,13 +8,19 @@ import signal
 
 import pytest
 import torch
+from helpers.tiny_run import Numbers, TinyModel, build, train
 from mmengine.structures import BaseDataElement
 from PIL import Image
-from tiny_run import Numbers, TinyModel, build, train
 
-from mmpretrain_minigpt4.engine.runner import recompute, with_tensorboard
-from mmpretrain_minigpt4.engine.sample_answers import draw_grid
-from mmpretrain_minigpt4.engine.snapshot import list_snapshots, newest_whole
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import (
+    list_snapshots,
+    newest_whole,
+)
+from mmpretrain_minigpt4.engine.hooks.sample_answers import draw_grid
+from mmpretrain_minigpt4.engine.runners.runner import (
+    recompute,
+    with_tensorboard,
+)
 from mmpretrain_minigpt4.errors import ConfigError, NotFiniteError
 
 

@@ -9,12 +9,15 @@ import signal
 
 import pytest
 import torch
-from forking import fork
+from helpers.processes import fork
+from helpers.tiny_run import Numbers, TinyModel, build, train
 from mmengine.dataset import DefaultSampler
-from tiny_run import Numbers, TinyModel, build, train
 from torch.utils.data import IterableDataset
 
-from mmpretrain_minigpt4.engine.snapshot import list_snapshots, newest_whole
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import (
+    list_snapshots,
+    newest_whole,
+)
 from mmpretrain_minigpt4.errors import CheckpointError, ConfigError
 
 STEPS = 20
@@ -259,7 +262,7 @@ def test_an_optimizer_without_a_state_goes_on(tmp_path):
 
 
 def test_a_state_with_a_part_missing_is_refused(tmp_path):
-    from mmpretrain_minigpt4.engine import snapshot
+    from mmpretrain_minigpt4.engine.checkpointing import snapshot
     stopped(tmp_path, 2)
     file = list_snapshots(tmp_path)[0] / 'state.json'
     state = json.loads(file.read_text())
@@ -298,7 +301,8 @@ def test_a_read_only_work_dir_ends_in_one_line(tmp_path, monkeypatch):
         raise PermissionError(13, 'Permission denied')
 
     monkeypatch.setattr(
-        'mmpretrain_minigpt4.engine.snapshot.write_safetensors', refuse)
+        'mmpretrain_minigpt4.engine.checkpointing.snapshot'
+        '.write_safetensors', refuse)
     with pytest.raises(CheckpointError, match='cannot be written') as error:
         runner.train()
     assert '\n' not in str(error.value)

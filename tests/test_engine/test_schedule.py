@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from mmpretrain_minigpt4.engine.schedule import warmup_cosine
+from mmpretrain_minigpt4.engine.optimizers.schedule import warmup_cosine
 from mmpretrain_minigpt4.errors import ConfigError
 
 STAGE1 = dict(warmup_steps=5000, total_steps=20_000, start=1e-6, final=8e-5)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
-from forking import needs_forks, results, together
-from pictures import (
+from helpers.processes import needs_forks, results, together
+from helpers.tiny_minigpt4 import (
     SGD,
     Pictures,
     Said,
@@ -18,13 +18,13 @@ from pictures import (
     trained,
     warm,
 )
+from helpers.tiny_run import build
 from safetensors.torch import load_file
-from tiny_run import build
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from mmpretrain_minigpt4.engine import sharding
-from mmpretrain_minigpt4.engine.state import load_trained
+from mmpretrain_minigpt4.engine.checkpointing.run_state import load_trained
+from mmpretrain_minigpt4.engine.distributed import sharding
 from mmpretrain_minigpt4.errors import ConfigError
 
 OURS = 'mmpretrain_minigpt4.'
@@ -51,7 +51,7 @@ def run(folder, launcher='none', weights=None):
         val_dataloader=loader(Pictures(3), batch_size=1),
         val_cfg=dict(type=OURS + 'LossValLoop'), val_evaluator=[said],
         test_dataloader=loader(Pictures(3), batch_size=1),
-        test_cfg=dict(type=OURS + 'TestLoop', report=0),
+        test_cfg=dict(type=OURS + 'EvalLoop', report=0),
         test_evaluator=[Said()],
         custom_hooks=[dict(type=OURS + 'SampleAnswersHook', num_images=2)])
     before = shares(model)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from forking import fork
+from helpers.processes import fork
 
-from mmpretrain_minigpt4.engine import snapshot
-from mmpretrain_minigpt4.engine.snapshot import (
+from mmpretrain_minigpt4.engine.checkpointing import snapshot
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import (
     list_snapshots,
     newest_whole,
     prune,
@@ -165,7 +165,7 @@ def test_a_training_state_of_7b_takes_at_most_40_mb(tmp_path):
     optimizer = torch.optim.AdamW(layer.parameters())
     layer.weight.grad, layer.bias.grad = weight, bias
     optimizer.step()
-    from mmpretrain_minigpt4.engine.state import (
+    from mmpretrain_minigpt4.engine.checkpointing.run_state import (
         optimizer_state,
         random_state,
         trained_parameters,

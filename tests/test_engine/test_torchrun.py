@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpretrain_minigpt4.engine.snapshot import list_snapshots
+from mmpretrain_minigpt4.engine.checkpointing.snapshot import list_snapshots
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

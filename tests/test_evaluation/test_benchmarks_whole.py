@@ -7,24 +7,19 @@ what gives a score that was worked out by hand.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import benchmark_files, tiny_llm
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.evaluator import Evaluator
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path += [str(TESTS / 'test_datasets'), str(TESTS / 'test_models')]
+from mmpretrain_minigpt4.registry import DATASETS, MODELS
 
-import made_benchmarks  # noqa: E402
-import tiny_llm  # noqa: E402
-
-from mmpretrain_minigpt4.registry import DATASETS, MODELS  # noqa: E402
-
-FOLDER = TESTS.parent / 'configs' / 'minigpt4' / 'benchmarks'
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / 'configs' / 'minigpt4' / 'benchmarks'
 CONFIGS = sorted(FOLDER.glob('*.py'))
 NAMES = [path.stem for path in CONFIGS
          if not path.stem.startswith('minigpt-4_')]
@@ -64,13 +59,13 @@ def load(name):
 
 
 def test_every_benchmark_has_a_made_sample():
-    assert set(made_benchmarks.MADE) == set(NAMES)
+    assert set(benchmark_files.MADE) == set(NAMES)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_benchmark_gives_the_score_worked_out_by_hand(
         name, model, tmp_path, monkeypatch):
-    write, answers, expected = made_benchmarks.MADE[name]
+    write, answers, expected = benchmark_files.MADE[name]
     monkeypatch.chdir(tmp_path)
     write()
     cfg = load(name)
@@ -126,6 +121,6 @@ def test_another_model_can_be_put_in(monkeypatch):
 
 
 def test_the_page_of_benchmarks_lists_every_config():
-    page = TESTS.parent / 'docs' / 'evaluate.md'
+    page = ROOT / 'docs' / 'evaluate.md'
     listed = set(re.findall(r'`benchmarks/([\w-]+)\.py`', page.read_text()))
     assert listed >= set(NAMES)

@@ -8,8 +8,8 @@ import pytest
 
 from mmpretrain_minigpt4.errors import ConfigError, DatasetError
 from mmpretrain_minigpt4.evaluation import CaptionScores
-from mmpretrain_minigpt4.evaluation import caption_scores as module
-from mmpretrain_minigpt4.evaluation.caption_scores import (
+from mmpretrain_minigpt4.evaluation.metrics import caption_scores as module
+from mmpretrain_minigpt4.evaluation.metrics.caption_scores import (
     score_captions,
     tokenize,
     words,

@@ -8,7 +8,10 @@ import pytest
 
 from mmpretrain_minigpt4.errors import DatasetError
 from mmpretrain_minigpt4.evaluation import CHAIR
-from mmpretrain_minigpt4.evaluation.chair_words import SYNONYMS, ObjectWords
+from mmpretrain_minigpt4.evaluation.functional.coco_objects import (
+    SYNONYMS,
+    ObjectWords,
+)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from mmpretrain_minigpt4.evaluation.runs import (
     write_json,
     write_report,
 )
-from mmpretrain_minigpt4.evaluation.runs.settings import differences
+from mmpretrain_minigpt4.evaluation.runs.fingerprint import differences
 
 
 def test_the_fingerprint_sees_every_number_name_and_type():

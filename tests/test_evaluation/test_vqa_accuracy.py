@@ -6,11 +6,14 @@ import pytest
 
 from mmpretrain_minigpt4.errors import ConfigError
 from mmpretrain_minigpt4.evaluation import VQAAccuracy
-from mmpretrain_minigpt4.evaluation.vqa_accuracy import (
+from mmpretrain_minigpt4.evaluation.functional.vqa_normalization import (
+    CONTRACTIONS,
+    normalize,
+)
+from mmpretrain_minigpt4.evaluation.metrics.vqa_accuracy import (
     direct_accuracy,
     vqa_accuracy,
 )
-from mmpretrain_minigpt4.evaluation.vqa_text import CONTRACTIONS, normalize
 
 
 def score(metric, samples):

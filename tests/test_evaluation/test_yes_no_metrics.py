@@ -6,8 +6,8 @@ import pytest
 
 from mmpretrain_minigpt4.errors import DatasetError
 from mmpretrain_minigpt4.evaluation import MME, POPE, YesNoAccuracy
-from mmpretrain_minigpt4.evaluation.mme import mme_verdict
-from mmpretrain_minigpt4.evaluation.pope import (
+from mmpretrain_minigpt4.evaluation.metrics.mme import mme_verdict
+from mmpretrain_minigpt4.evaluation.metrics.yes_no import (
     area_under_curve,
     pope_verdict,
 )

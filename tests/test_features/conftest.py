@@ -2,14 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of the tiny twin's second stage, a few small steps long."""
 
-import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / 'test_datasets'))
 CONFIGS = HERE.parents[1] / 'configs' / 'minigpt4'
 
 

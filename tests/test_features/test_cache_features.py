@@ -5,21 +5,18 @@
 import itertools
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from made_data import write_align
+from helpers.processes import fork
+from helpers.training_data import write_align
 
 from mmpretrain_minigpt4.apis.cache_features import cache_features
 from mmpretrain_minigpt4.cli.main import main
 from mmpretrain_minigpt4.errors import DatasetError, FeatureCacheError
 from mmpretrain_minigpt4.features import FeatureIndex, FeatureStore
 from mmpretrain_minigpt4.features.store import ShardWriter
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'test_engine'))
-from forking import fork  # noqa: E402
 
 CONFIG = str(Path(__file__).resolve().parents[2] / 'configs' / 'minigpt4' /
              'minigpt-4_tiny_stage2.py')

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from made_data import picture, write_align
+from helpers.training_data import picture, write_align
 from mmengine.registry import RUNNERS
 from safetensors.torch import load_file, save_file
 

@@ -2,17 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two processes that train from one feature cache, and one that does."""
 
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from small_run import Run
+from helpers.feature_run import Run
+from helpers.processes import needs_forks, results, together
 
 from mmpretrain_minigpt4.apis.cache_features import cache_features
-
-sys.path.append(str(Path(__file__).parents[1] / 'test_engine'))
-from forking import needs_forks, results, together  # noqa: E402
 
 
 @needs_forks

@@ -5,8 +5,8 @@
 import json
 
 import pytest
-from made_data import write_align, write_images, write_shard
-from small_run import Run
+from helpers.feature_run import Run
+from helpers.training_data import write_align, write_images, write_shard
 
 from mmpretrain_minigpt4.apis.cache_features import cache_features
 from mmpretrain_minigpt4.datasets import LoadImage

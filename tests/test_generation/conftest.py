@@ -4,7 +4,7 @@
 
 import pytest
 import torch
-from small_llm import VOCAB, build
+from helpers.engine_llm import VOCAB, build
 
 
 @pytest.fixture(scope='module')

@@ -7,8 +7,8 @@ import torch
 
 from mmpretrain_minigpt4.errors import PromptError
 from mmpretrain_minigpt4.generation import (
-    GenerationOptions,
-    StopMatcher,
+    SamplingParams,
+    StopChecker,
     decode,
 )
 
@@ -52,7 +52,7 @@ def pad(prompts):
 
 
 def matcher(*stops, end=(END, )):
-    return StopMatcher(TABLE, stops, end)
+    return StopChecker(TABLE, stops, end)
 
 
 def by_hand(llm, prompt, number):
@@ -68,7 +68,7 @@ def by_hand(llm, prompt, number):
 
 
 def test_a_greedy_batch_equals_a_loop_written_by_hand(llm, prompts):
-    options = GenerationOptions(max_new_tokens=12)
+    options = SamplingParams(max_new_tokens=12)
     before = llm.generation_config.to_dict()
     found = decode(llm, *pad(prompts), options, matcher(end=()))
     for answer, prompt in zip(found, prompts, strict=True):
@@ -80,7 +80,7 @@ def test_a_greedy_batch_equals_a_loop_written_by_hand(llm, prompts):
 def test_rows_stop_one_by_one(llm, prompts):
     whole = [by_hand(llm, prompt, 12) for prompt in prompts]
     stop = chr(TABLE[whole[0][4]][0]) if whole[0][4] > 2 else 'a'
-    options = GenerationOptions(max_new_tokens=12, stops=(stop, ))
+    options = SamplingParams(max_new_tokens=12, stops=(stop, ))
     found = decode(llm, *pad(prompts), options, matcher(stop, end=()))
     for answer, ids in zip(found, whole, strict=True):
         text = b''.join(TABLE[i] for i in ids).decode()
@@ -101,7 +101,7 @@ def test_rows_stop_one_by_one(llm, prompts):
     dict(no_repeat_ngram_size=2),
 ])
 def test_a_batch_equals_single_calls(llm, prompts, settings):
-    options = GenerationOptions(max_new_tokens=9, **settings)
+    options = SamplingParams(max_new_tokens=9, **settings)
     together = decode(llm, *pad(prompts), options, matcher('ab', 'q'))
     alone = [
         decode(llm, *pad([prompt]), options, matcher('ab', 'q'))[0]
@@ -111,9 +111,9 @@ def test_a_batch_equals_single_calls(llm, prompts, settings):
 
 
 def test_penalties_change_the_answer(llm, prompts):
-    plain = decode(llm, *pad(prompts), GenerationOptions(max_new_tokens=12),
+    plain = decode(llm, *pad(prompts), SamplingParams(max_new_tokens=12),
                    matcher(end=()))
-    options = GenerationOptions(max_new_tokens=12, no_repeat_ngram_size=1)
+    options = SamplingParams(max_new_tokens=12, no_repeat_ngram_size=1)
     varied = decode(llm, *pad(prompts), options, matcher(end=()))
     assert all(len(set(a.token_ids)) == 12 for a in varied)
     assert plain != varied
@@ -122,7 +122,7 @@ def test_penalties_change_the_answer(llm, prompts):
 def test_a_seed_repeats_and_leaves_the_random_state_alone(llm, prompts):
 
     def draw(seed, **settings):
-        options = GenerationOptions(
+        options = SamplingParams(
             max_new_tokens=12, do_sample=True, seed=seed, **settings)
         return decode(llm, *pad(prompts), options, matcher(end=()))
 
@@ -135,16 +135,16 @@ def test_a_seed_repeats_and_leaves_the_random_state_alone(llm, prompts):
 
 
 def test_top_k_of_one_and_a_tiny_top_p_are_greedy(llm, prompts):
-    greedy = decode(llm, *pad(prompts), GenerationOptions(max_new_tokens=8),
+    greedy = decode(llm, *pad(prompts), SamplingParams(max_new_tokens=8),
                     matcher(end=()))
     for settings in (dict(top_k=1), dict(top_p=1e-6), dict(temperature=1e-3)):
-        options = GenerationOptions(
+        options = SamplingParams(
             max_new_tokens=8, do_sample=True, seed=0, **settings)
         assert decode(llm, *pad(prompts), options, matcher(end=())) == greedy
 
 
 def test_each_row_has_its_own_room_in_the_context(llm, prompts):
-    options = GenerationOptions(max_new_tokens=10**12)
+    options = SamplingParams(max_new_tokens=10**12)
     found = decode(llm, *pad(prompts), options, matcher(end=()), context=10)
     assert [len(a.token_ids) for a in found] == [7, 3, 5, 9]
     for answer, prompt in zip(found, prompts, strict=True):
@@ -154,4 +154,4 @@ def test_each_row_has_its_own_room_in_the_context(llm, prompts):
 
 def test_a_prompt_that_fills_the_context_is_refused(llm, prompts):
     with pytest.raises(PromptError, match='has 7 tokens.*holds 7'):
-        decode(llm, *pad(prompts), GenerationOptions(), matcher(), context=7)
+        decode(llm, *pad(prompts), SamplingParams(), matcher(), context=7)

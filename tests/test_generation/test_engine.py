@@ -6,19 +6,19 @@ import itertools
 
 import pytest
 import torch
-from small_llm import END, TABLE, build, request, requests
+from helpers.engine_llm import END, TABLE, build, request, requests
 
 from mmpretrain_minigpt4.errors import GenerationError
 from mmpretrain_minigpt4.generation import (
     Engine,
-    EngineSettings,
-    GenerationOptions,
+    EngineConfig,
     Prompt,
-    StopMatcher,
+    SamplingParams,
+    StopChecker,
     answer_all,
     answer_stream,
 )
-from mmpretrain_minigpt4.generation.general_decoder import GeneralDecoder
+from mmpretrain_minigpt4.generation.hf_decoder import HFDecoder
 from mmpretrain_minigpt4.generation.llama_decoder import LlamaDecoder
 
 
@@ -56,10 +56,10 @@ def by_transformers(llm, ids, options):
     dict(num_beams=20),
 ])
 def test_tokens_equal_those_of_transformers(llm, prompts, settings, engine):
-    options = GenerationOptions(max_new_tokens=14, **settings)
+    options = SamplingParams(max_new_tokens=14, **settings)
     found = answer_all(
         llm, requests(llm, prompts, options),
-        settings=EngineSettings(slots=3, **engine))
+        settings=EngineConfig(slots=3, **engine))
     expected = [by_transformers(llm, ids, options) for ids in prompts]
     assert [answer.token_ids for answer in found] == expected
     # Some end by themselves and some do not, or little would be shown.
@@ -80,11 +80,11 @@ def test_the_family_takes_the_fast_way_and_agrees(prompts, kind, settings):
     llm = build(kind, **settings)
     engine = Engine(llm, slots=2)
     assert isinstance(engine.decoder, LlamaDecoder)
-    options = GenerationOptions(max_new_tokens=10)
+    options = SamplingParams(max_new_tokens=10)
     expected = [by_transformers(llm, ids, options) for ids in prompts]
     for kernels in (True, False):
         found = answer_all(llm, requests(llm, prompts, options),
-                           settings=EngineSettings(kernels=kernels))
+                           settings=EngineConfig(kernels=kernels))
         assert [answer.token_ids for answer in found] == expected
 
 
@@ -101,10 +101,10 @@ def test_others_take_the_general_way_and_agree(prompts, kind, settings,
                                                num_beams):
     llm = build(kind, **settings)
     engine = Engine(llm, slots=2)
-    assert isinstance(engine.decoder, GeneralDecoder)
-    options = GenerationOptions(max_new_tokens=8, num_beams=num_beams)
+    assert isinstance(engine.decoder, HFDecoder)
+    options = SamplingParams(max_new_tokens=8, num_beams=num_beams)
     found = answer_all(llm, requests(llm, prompts, options),
-                       settings=EngineSettings(slots=3))
+                       settings=EngineConfig(slots=3))
     assert [answer.token_ids for answer in found] == [
         by_transformers(llm, ids, options) for ids in prompts
     ]
@@ -134,15 +134,15 @@ def test_logits_equal_those_of_the_whole_text(llm, prompts, reuse, kernels):
 @pytest.mark.parametrize('slots', [1, 2, 7])
 @pytest.mark.parametrize('patience', [0, 4])
 def test_slots_and_sharing_change_no_text(llm, prompts, slots, patience):
-    options = GenerationOptions(max_new_tokens=20)
+    options = SamplingParams(max_new_tokens=20)
     many = prompts * 3
     plain = answer_all(
         llm, requests(llm, many, options, 'ab', 'q'),
-        settings=EngineSettings(fast=False))
+        settings=EngineConfig(fast=False))
     for reuse, kernels in itertools.product((True, False), repeat=2):
         found = answer_all(
             llm, requests(llm, many, options, 'ab', 'q'),
-            settings=EngineSettings(slots, True, reuse, patience,
+            settings=EngineConfig(slots, True, reuse, patience,
                                     kernels=kernels))
         assert found == plain
 
@@ -151,8 +151,8 @@ def test_a_free_slot_is_filled_at_once(llm, prompts):
     # Without ends, lengths are what the requests ask for.
     lengths = [3, 40, 5, 8, 30, 2, 9, 4, 6, 25, 3, 7] * 4
     asked = [
-        request(llm, prompts[i % 7], GenerationOptions(max_new_tokens=length),
-                tag=i)._replace(matcher=StopMatcher(TABLE))
+        request(llm, prompts[i % 7], SamplingParams(max_new_tokens=length),
+                tag=i)._replace(matcher=StopChecker(TABLE))
         for i, length in enumerate(lengths)
     ]
     engine = Engine(llm, slots=4)
@@ -173,10 +173,10 @@ def test_requests_are_taken_only_as_slots_are_free(llm, prompts):
     def source():
         for i, ids in enumerate(prompts * 2):
             taken.append(i)
-            yield request(llm, ids, GenerationOptions(max_new_tokens=6),
+            yield request(llm, ids, SamplingParams(max_new_tokens=6),
                           tag=i)
 
-    events = answer_stream(llm, source(), settings=EngineSettings(slots=2))
+    events = answer_stream(llm, source(), settings=EngineConfig(slots=2))
     next(events)
     assert len(taken) <= 4
     list(events)
@@ -184,7 +184,7 @@ def test_requests_are_taken_only_as_slots_are_free(llm, prompts):
 
 
 def test_pieces_of_a_stream_make_the_answer(llm, prompts):
-    options = GenerationOptions(max_new_tokens=12)
+    options = SamplingParams(max_new_tokens=12)
     asked = [request(llm, ids, options, 'cd', tag=i, stream=True)
              for i, ids in enumerate(prompts)]
     pieces, answers = [''] * 7, [None] * 7
@@ -198,8 +198,8 @@ def test_pieces_of_a_stream_make_the_answer(llm, prompts):
 
 
 def test_a_cancelled_row_leaves_and_the_others_stay(llm, prompts):
-    options = GenerationOptions(max_new_tokens=30)
-    asked = [r._replace(stream=True, matcher=StopMatcher(TABLE))
+    options = SamplingParams(max_new_tokens=30)
+    asked = [r._replace(stream=True, matcher=StopChecker(TABLE))
              for r in requests(llm, prompts[:3], options)]
     whole = answer_all(llm, asked)
     engine, found = Engine(llm, slots=3), {}
@@ -215,7 +215,7 @@ def test_a_cancelled_row_leaves_and_the_others_stay(llm, prompts):
 
 
 def test_an_engine_is_clean_after_a_run_was_left(llm, prompts):
-    options = GenerationOptions(max_new_tokens=9)
+    options = SamplingParams(max_new_tokens=9)
     engine = Engine(llm, slots=3)
     asked = requests(llm, prompts[:3], options)
     run = engine.run([r._replace(stream=True) for r in asked])
@@ -226,7 +226,7 @@ def test_an_engine_is_clean_after_a_run_was_left(llm, prompts):
 
 
 def test_a_longer_talk_reads_only_what_is_new(llm, prompts):
-    options = GenerationOptions(max_new_tokens=5)
+    options = SamplingParams(max_new_tokens=5)
     engine = Engine(llm, slots=1)
     talk = list(prompts[2])
     for _ in range(4):
@@ -234,7 +234,7 @@ def test_a_longer_talk_reads_only_what_is_new(llm, prompts):
         before = engine.stats.read
         answer, = (event.answer for event in engine.run([asked]))
         assert answer == answer_all(
-            llm, [asked], settings=EngineSettings(fast=False))[0]
+            llm, [asked], settings=EngineConfig(fast=False))[0]
         first = len(talk) == len(prompts[2])
         # The last token of an answer was chosen, but never read.
         assert engine.stats.read - before == (16 if first else 4)
@@ -242,7 +242,7 @@ def test_a_longer_talk_reads_only_what_is_new(llm, prompts):
 
 
 def test_log_probabilities_are_those_of_the_model(llm, prompts):
-    options = GenerationOptions(
+    options = SamplingParams(
         max_new_tokens=8, logprobs=True, repetition_penalty=1.5)
     for answer, ids in zip(
             answer_all(llm, requests(llm, prompts, options)), prompts,
@@ -258,7 +258,7 @@ def test_log_probabilities_are_those_of_the_model(llm, prompts):
 
 
 def test_a_draw_does_not_depend_on_the_neighbours(llm, prompts):
-    options = GenerationOptions(
+    options = SamplingParams(
         max_new_tokens=12, do_sample=True, seed=3, temperature=1.3,
         top_p=0.9, top_k=12)
     asked = requests(llm, prompts, options)
@@ -270,7 +270,7 @@ def test_draws_follow_the_chances(llm, prompts):
     with torch.no_grad():
         chances = llm(torch.tensor([prompts[0]])).logits[0, -1].softmax(-1)
     asked = [
-        request(llm, prompts[0], GenerationOptions(
+        request(llm, prompts[0], SamplingParams(
             max_new_tokens=1, do_sample=True, seed=seed, top_k=3))
         for seed in range(600)
     ]
@@ -287,14 +287,14 @@ def test_draws_follow_the_chances(llm, prompts):
 def test_what_cannot_be_is_refused(llm, prompts):
     engine = Engine(llm, slots=1)
     for settings, message in ((dict(num_beams=2), '1 beams a row.*for 2'), ):
-        options = GenerationOptions(**settings)
+        options = SamplingParams(**settings)
         with pytest.raises(GenerationError, match=message):
             list(engine.run([request(llm, prompts[0], options)]))
     with pytest.raises(GenerationError, match='cannot be streamed'):
-        answer_all(llm, [request(llm, prompts[0], GenerationOptions(
+        answer_all(llm, [request(llm, prompts[0], SamplingParams(
             num_beams=2), stream=True)])
     with pytest.raises(GenerationError, match='num_beams=1 only'):
-        answer_all(llm, [request(llm, prompts[0], GenerationOptions(
+        answer_all(llm, [request(llm, prompts[0], SamplingParams(
             num_beams=2, logprobs=True))])
     with pytest.raises(GenerationError, match='slots must be at least 1'):
-        EngineSettings(slots=0)
+        EngineConfig(slots=0)

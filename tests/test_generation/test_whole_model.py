@@ -4,11 +4,11 @@
 
 import pytest
 import torch
+from benchmark.dims import get_dims
+from benchmark.inputs import make_samples
+from benchmark.pair import build_ours
 
-from mmpretrain_minigpt4.benchmarking.dims import get_dims
-from mmpretrain_minigpt4.benchmarking.inputs import make_samples
-from mmpretrain_minigpt4.benchmarking.pair import build_ours
-from mmpretrain_minigpt4.generation import EngineSettings
+from mmpretrain_minigpt4.generation import EngineConfig
 from mmpretrain_minigpt4.models.data_preprocessor import ImageListPreprocessor
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
@@ -39,7 +39,7 @@ def answers(model, settings):
 
 @pytest.fixture(scope='module')
 def plain(model):
-    return answers(model, EngineSettings(
+    return answers(model, EngineConfig(
         graphs=False, kernels=False, lag=0, ahead=False))
 
 
@@ -49,13 +49,13 @@ def plain(model):
     dict(graphs=True, ahead=False, reuse=False), dict(lag=1),
     dict(fast=False, lag=1)])
 def test_no_setting_changes_a_text(model, plain, settings):
-    assert answers(model, EngineSettings(**settings)) == plain
+    assert answers(model, EngineConfig(**settings)) == plain
     assert len(set(plain)) > 1
 
 
 def test_one_image_is_answered_as_in_a_batch(model):
     with torch.no_grad():
-        model.head.engine = EngineSettings()
+        model.head.engine = EngineConfig()
         images = torch.randn(3, 3, 28, 28, device=model.device)
         samples = make_samples(model, 3, 40)
         together = model(images, samples, mode='predict', max_new_tokens=9)

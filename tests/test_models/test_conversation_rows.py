@@ -5,8 +5,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.tiny_llm import ids_of
 from mmpretrain.structures import DataSample
-from tiny_llm import ids_of
 
 from mmpretrain_minigpt4.errors import PromptError
 from mmpretrain_minigpt4.models.heads import VicunaHead

@@ -7,14 +7,12 @@ import hashlib
 
 import pytest
 import torch
+from helpers.tiny_llm import LLAMA, write_tokenizer
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
-from tiny_llm import LLAMA, write_tokenizer
 
-from mmpretrain_minigpt4.checkpoints import to_native
-from mmpretrain_minigpt4.errors import (
-    ConfigError,
-)
+from mmpretrain_minigpt4.checkpoints.conversion import to_native
+from mmpretrain_minigpt4.errors import ConfigError
 from mmpretrain_minigpt4.prompts import ImageSlot, Mark
 from mmpretrain_minigpt4.registry import MODELS
 

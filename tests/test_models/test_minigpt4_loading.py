@@ -7,11 +7,11 @@ import time
 
 import pytest
 import torch
+from helpers.tiny_llm import LLAMA
 from mmengine.runner import load_checkpoint
 from mmpretrain.structures import DataSample
-from tiny_llm import LLAMA
 
-from mmpretrain_minigpt4.checkpoints import save_trained
+from mmpretrain_minigpt4.checkpoints.saving import save_trained
 from mmpretrain_minigpt4.errors import (
     CheckpointError,
     ConfigError,
@@ -108,7 +108,7 @@ def test_a_missing_checkpoint_is_told_before_the_language_model_is_read(
         tiny, monkeypatch):
     monkeypatch.delenv('MINIGPT4_WEIGHTS', raising=False)
     monkeypatch.setattr(
-        'mmpretrain_minigpt4.models.heads.language_model.load',
+        'mmpretrain_minigpt4.llm.loader.load',
         lambda *args: pytest.fail('the language model was read'))
     with pytest.raises(MissingWeightsError, match='nowhere.pth'):
         MODELS.build(tiny | dict(checkpoints=['no/nowhere.pth']))

@@ -5,7 +5,8 @@
 import pytest
 import torch
 
-from mmpretrain_minigpt4.checkpoints import load_state, to_native
+from mmpretrain_minigpt4.checkpoints.conversion import to_native
+from mmpretrain_minigpt4.checkpoints.loading import load_state
 from mmpretrain_minigpt4.errors import ConfigError
 from mmpretrain_minigpt4.models.necks import QFormer
 from mmpretrain_minigpt4.registry import MODELS

@@ -7,7 +7,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmpretrain_minigpt4.errors import PromptError
-from mmpretrain_minigpt4.models.heads.scoring import rate_candidates
+from mmpretrain_minigpt4.models.heads.scoring import score_candidates_greedy
 from mmpretrain_minigpt4.registry import MODELS
 
 CANDIDATES = ['red', 'a dog is here', 'Is']
@@ -64,7 +64,8 @@ def test_an_answer_is_greedy_only_if_each_of_its_tokens_is_likeliest(model):
     model.head.llm.get_output_embeddings().register_forward_hook(favour)
     feats = model.extract_feat(torch.randn(1, 3, 28, 28))
     asked = ask(['red', 'red red', 'red dog', 'dog red', 'Is'])
-    scores, = rate_candidates(model.head, list(feats.unsqueeze(1)), [asked])
+    scores, = score_candidates_greedy(
+        model.head, list(feats.unsqueeze(1)), [asked])
     assert [score.greedy for score in scores] == [
         True, True, False, False, False]
     assert scores[0].mean == pytest.approx(0, abs=1e-3)

@@ -11,8 +11,8 @@ from mmpretrain.structures import DataSample
 
 from mmpretrain_minigpt4.errors import PromptError
 from mmpretrain_minigpt4.ops import can_prepack
-from mmpretrain_minigpt4.ops.native import instructions, step
-from mmpretrain_minigpt4.ops.packed_linear import PackedLinear
+from mmpretrain_minigpt4.ops.linear.prepacked import PrepackedLinear
+from mmpretrain_minigpt4.ops.native import decode, instructions
 from mmpretrain_minigpt4.registry import MODELS
 
 SLOW = dict(fast=False, reuse=False, kernels=False, slots=1)
@@ -82,8 +82,8 @@ def test_texts_are_the_same(build, images, engine, prepack):
         assert error is None
         found[one.number] = one.pred_caption
     assert [found[i] for i in range(5)] == expected
-    assert any(type(layer) is PackedLinear for layer in model.modules()) == (
-        prepack and can_prepack(torch.float32))
+    packed = any(type(layer) is PrepackedLinear for layer in model.modules())
+    assert packed == (prepack and can_prepack(torch.float32))
 
 
 @pytest.mark.parametrize('engine', [None, dict(reuse=False)])
@@ -126,7 +126,7 @@ def test_kernels_are_used_unless_they_are_switched_off(
             where, name, lambda *args: used.append(name) or function(*args))
 
     count(of_images, 'by_kernel')
-    count(step, 'decode_attention')
+    count(decode, 'decode_attention')
     model = build(dict(kernels=engine), kernels=vision)
     model(images)
     assert ('by_kernel' in used) == vision

@@ -6,13 +6,10 @@ import json
 
 import pytest
 import torch
+from helpers.tiny_llm import ids_of
 from mmpretrain.structures import DataSample
-from tiny_llm import ids_of
 
-from mmpretrain_minigpt4.errors import (
-    GenerationError,
-    PromptError,
-)
+from mmpretrain_minigpt4.errors import GenerationError, PromptError
 from mmpretrain_minigpt4.models.heads import VicunaHead
 from mmpretrain_minigpt4.models.heads.rows import tokenize_answer
 from mmpretrain_minigpt4.prompts import TEMPLATES, ImageSlot, Mark

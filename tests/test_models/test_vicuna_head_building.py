@@ -9,8 +9,8 @@ import warnings
 
 import pytest
 import torch
+from helpers.tiny_llm import LLAMA, write_tokenizer
 from mmpretrain.structures import DataSample
-from tiny_llm import LLAMA, write_tokenizer
 
 from mmpretrain_minigpt4.errors import (
     CheckpointError,

@@ -41,5 +41,5 @@ test_dataloader = dict(
 
 test_evaluator = dict(
     _delete_=True,
-    type='mmpretrain_minigpt4.CoveredCaptions',
+    type='mmpretrain_minigpt4.CaptionRecall',
     judge=dict(type='words'))

@@ -13,7 +13,7 @@ Layout:
   data/coco/val2014/COCO_val2014_*.jpg
 Prompt: "Describe this image in detail."
 Decoding: greedy, at most 300 tokens, fixed instruction.
-Extraction: rules on the text alone, see FailedGenerations.
+Extraction: rules on the text alone, see DegenerationRate.
 Samples: the first 100 images of Karpathy's test split.
 Published: 35 % after stage 1, 2 % after stage 2, counted by people (the
   MiniGPT-4 paper). This is an automatic proxy: it sees breaks and repetition,
@@ -40,4 +40,4 @@ test_dataloader = dict(
         pipeline={{_base_.pipeline}}))
 
 test_evaluator = dict(
-    _delete_=True, type='mmpretrain_minigpt4.FailedGenerations')
+    _delete_=True, type='mmpretrain_minigpt4.DegenerationRate')

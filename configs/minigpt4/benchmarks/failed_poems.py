@@ -13,7 +13,7 @@ Layout:
   data/coco/val2014/COCO_val2014_*.jpg
 Prompt: "Can you write a beautiful poem about this image?"
 Decoding: greedy, at most 300 tokens, fixed instruction.
-Extraction: rules on the text alone, see FailedGenerations.
+Extraction: rules on the text alone, see DegenerationRate.
 Samples: the first 100 images of Karpathy's test split.
 Published: 32 % after stage 1, 1 % after stage 2, counted by people (the
   MiniGPT-4 paper). This is an automatic proxy.
@@ -40,5 +40,5 @@ test_dataloader = dict(
 
 test_evaluator = dict(
     _delete_=True,
-    type='mmpretrain_minigpt4.FailedGenerations',
+    type='mmpretrain_minigpt4.DegenerationRate',
     form='verse')

@@ -45,5 +45,5 @@ test_evaluator = [
         answer_key='pred_caption'),
 ]
 
-test_cfg = dict(type='mmpretrain_minigpt4.TestLoop')
+test_cfg = dict(type='mmpretrain_minigpt4.EvalLoop')
 randomness = dict(seed=42)

@@ -36,5 +36,5 @@ test_dataloader = dict(
 
 test_evaluator = dict(
     _delete_=True,
-    type='mmpretrain_minigpt4.SaveAnswers',
+    type='mmpretrain_minigpt4.DumpPredictions',
     path='work_dirs/mm-vet.json')

@@ -7,7 +7,7 @@ r"""MMBench, development split, in circles.
 
 Files: mmbench_dev_20230712.tsv (or a later one), see
   https://github.com/open-compass/MMBench. For the test split set ann_file and
-  write the answers by SaveAnswers(form="tsv") for its server.
+  write the answers by DumpPredictions(form="tsv") for its server.
 Layout:
   data/mmbench/mmbench_dev_20230712.tsv  (images are inside)
 Prompt: hint, question, options as "A. ...", one a line, and "Answer with the

@@ -1,13 +1,7 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
 from .captions import COCOFormatCaptions, KarpathyCaptions
-from .choices import (
-    AOKVQA,
-    IconQAChoices,
-    MMBench,
-    ScienceQAImages,
-    SEEDBench,
-)
+from .choices import AOKVQA, IconQAChoices, MMBench, ScienceQAImages, SEEDBench
 from .open_questions import (
     GQAQuestions,
     MMVetQuestions,

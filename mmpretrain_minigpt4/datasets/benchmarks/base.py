@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ...errors import DatasetError
-from ...faults import Faults
+from ...utils.faults import Faults
 
 
 class BenchmarkDataset(BaseDataset):

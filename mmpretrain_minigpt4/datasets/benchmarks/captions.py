@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterator
 
 from ...errors import DatasetError
-from ...faults import Faults
 from ...registry import DATASETS
+from ...utils.faults import Faults
 from .base import BenchmarkDataset
 
 

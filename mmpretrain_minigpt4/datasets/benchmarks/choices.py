@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ...errors import DatasetError
-from ...faults import Faults
 from ...registry import DATASETS
+from ...utils.faults import Faults
 from .base import BenchmarkDataset
 
 LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
@@ -77,7 +77,7 @@ class MMBench(ChoiceDataset):
     they are left out, since ``circular`` gives the same.
 
     Without answers (the test split) items have no ``gt_answer``; write them
-    by ``SaveAnswers(form='tsv')``.
+    by ``DumpPredictions(form='tsv')``.
     """
 
     download = ('mmbench_dev_20230712.tsv (or a later one), see '

@@ -5,8 +5,8 @@
 from collections.abc import Iterator
 
 from ...errors import DatasetError
-from ...faults import Faults
 from ...registry import DATASETS
+from ...utils.faults import Faults
 from .base import BenchmarkDataset
 
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ...errors import DatasetError
-from ...faults import Faults
 from ...registry import DATASETS
+from ...utils.faults import Faults
 from .base import BenchmarkDataset
 
 MME_TASKS = ('existence', 'count', 'position', 'color', 'posters',

@@ -9,13 +9,13 @@
 * ``report.py``, ``page.py``: the answers beside their images, to look at
 """
 
-from .answer_log import AnswerLog, plain, to_record
+from .fingerprint import fingerprint, read_settings
+from .prediction_log import PredictionLog, plain, to_record
 from .report import write_report
 from .scoring import score
-from .settings import fingerprint, read_settings
 from .summary import make_summary, write_json
 
 __all__ = [
-    'AnswerLog', 'fingerprint', 'make_summary', 'plain', 'read_settings',
+    'PredictionLog', 'fingerprint', 'make_summary', 'plain', 'read_settings',
     'score', 'to_record', 'write_json', 'write_report'
 ]

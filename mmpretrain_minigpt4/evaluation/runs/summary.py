@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from ... import __version__, weights
+from ... import __version__
+from ...checkpoints import download
 from ...errors import MiniGPT4Error
-from .settings import digest
+from .fingerprint import digest
 
 PACKAGES = ('torch', 'transformers', 'mmengine', 'mmpretrain', 'numpy')
 
@@ -113,7 +114,7 @@ def checkpoint_hashes(cfg: Mapping) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name in names or []:
         try:
-            paths = weights.check(str(name))
+            paths = download.check(str(name))
         except MiniGPT4Error:
             paths = {str(name): None}
         for one, path in paths.items():

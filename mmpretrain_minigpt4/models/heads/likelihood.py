@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ...generation import Llama, on_device
+from ...llm.llama import Llama
+from ...ops.transfer import to_device
 from .rows import IGNORED, Row
 
 
@@ -75,5 +76,5 @@ def _by_rows(head, rows: Sequence[Row], visual: Sequence[torch.Tensor]
         embed_rows(head, rows, visual), [len(row.ids) for row in rows])
     device = hidden.device
     # float[S, E] -> float[M, E] -> float[M, V]
-    logits = model.lm_head(hidden[on_device(places, device)])
-    return logits.float(), on_device(answers, device)
+    logits = model.lm_head(hidden[to_device(places, device)])
+    return logits.float(), to_device(answers, device)

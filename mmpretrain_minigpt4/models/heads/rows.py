@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import PromptError
+from ...llm.tokenizer import TextTokenizer
 from ...prompts import ImageSlot, Mark, Piece, Template, TokenIds, join
-from .tokenizer import TextTokenizer
 
 IMAGE_ID = -1  # stands for one visual token
 IGNORED = -100

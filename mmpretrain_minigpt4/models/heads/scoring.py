@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from ...errors import PromptError
-from ...generation import Llama
+from ...llm.llama import Llama
 from .likelihood import answer_logits, embed_rows, reads_fast
 from .rows import make_row
 
@@ -49,12 +49,12 @@ def score_candidates(head, visual: Sequence[torch.Tensor],
     """
     return [
         None if of_each is None else [score.mean for score in of_each]
-        for of_each in rate_candidates(head, visual, data_samples)
+        for of_each in score_candidates_greedy(head, visual, data_samples)
     ]
 
 
 @torch.no_grad()
-def rate_candidates(head, visual: Sequence[torch.Tensor],
+def score_candidates_greedy(head, visual: Sequence[torch.Tensor],
                     data_samples: Sequence) -> list[list[Score] | None]:
     """As :func:`score_candidates`, but each with whether it is greedy."""
     return [

@@ -16,31 +16,20 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 
 from ...errors import ConfigError, PromptError
-from ...generation import (
-    TOGETHER,
-    EngineSettings,
-    GenerationOptions,
-    release,
-    send,
-)
+from ...generation import EngineConfig, SamplingParams, release
+from ...llm import loader
+from ...llm.dtypes import compute_dtype, convert, load_dtype
+from ...llm.llama import FUSED_GROUPS
+from ...llm.quantization.methods import check as check_quantization
+from ...ops.transfer import send
 from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
-from ..dtypes import compute_dtype, convert, load_dtype
-from ..quantization import check as check_quantization
-from . import language_model
-from .answering import Answering
-from .forgetting import forget_oldest
+from .answerer import Answering
+from .history import truncate_history
 from .likelihood import answer_logits, reads_fast
-from .rows import (
-    IMAGE_ID,
-    Row,
-    collate,
-    make_row,
-    tokenize,
-    tokenize_answer,
-)
+from .rows import IMAGE_ID, Row, collate, make_row, tokenize, tokenize_answer
 from .samples import SampleReader
-from .visual import check_slots, split
+from .visual_tokens import check_image_count, split
 
 
 @MODELS.register_module()
@@ -61,7 +50,7 @@ class VicunaHead(Answering, BaseModule):
         max_txt_len: At most this many tokens of an answer are trained on.
         generation: Decoding options, over the defaults.
         engine: Settings of the decoding engine, over its defaults; see
-            :class:`~mmpretrain_minigpt4.generation.EngineSettings`.
+            :class:`~mmpretrain_minigpt4.generation.EngineConfig`.
         tokenizer: Folder of a tokenizer other than the model's own.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU) or a type.
         quantization: ``none``, ``int8``, ``int8-dynamic``, ``fp8`` or
@@ -97,11 +86,11 @@ class VicunaHead(Answering, BaseModule):
                                    question_template)
         self.max_txt_len = max_txt_len
         self.dtype = dtype
-        self.generation = GenerationOptions.from_dict(generation)
-        self.engine = EngineSettings.from_dict(engine)
+        self.generation = SamplingParams.from_dict(generation)
+        self.engine = EngineConfig.from_dict(engine)
         load_dtype(dtype)
         self.quantization = check_quantization(quantization)
-        source = language_model.find(llm, tokenizer,
+        source = loader.find(llm, tokenizer,
                                      self.reader.template.name)
         self.embed_dims = source.embed_dims
         if in_channels not in (None, self.embed_dims):
@@ -117,7 +106,7 @@ class VicunaHead(Answering, BaseModule):
         # Whether the weights came from a folder, and so may be absent from
         # a checkpoint.
         self.has_own_weights = source.folder is not None
-        self.llm = language_model.load(source, dtype, self.quantization)
+        self.llm = loader.load(source, dtype, self.quantization)
         self._keeps_some = 'logits_to_keep' in inspect.signature(
             self.llm.forward).parameters
         self.register_load_state_dict_post_hook(_forgive_absent_llm)
@@ -134,7 +123,7 @@ class VicunaHead(Answering, BaseModule):
             MissingWeightsError: If the folder is not there.
         """
         if not isinstance(llm, dict):
-            language_model.find_folder(llm)
+            loader.find_folder(llm)
 
     def init_weights(self) -> None:
         """Nothing: the language model comes with its weights."""
@@ -152,7 +141,7 @@ class VicunaHead(Answering, BaseModule):
     @property
     def together(self) -> tuple[tuple[str, ...], ...]:
         """Names of layers that are called together, to be packed so."""
-        return TOGETHER if reads_fast(self) else ()
+        return FUSED_GROUPS if reads_fast(self) else ()
 
     def loss(self, feats: torch.Tensor | Sequence[torch.Tensor],
              data_samples: Sequence) -> dict[str, torch.Tensor]:
@@ -205,7 +194,7 @@ class VicunaHead(Answering, BaseModule):
         visual = split(feats, prompts)
         rows = []
         for pieces, tokens in zip(prompts, visual, strict=True):
-            check_slots(pieces, tokens)
+            check_image_count(pieces, tokens)
             rows.append(
                 make_row(tokenize(pieces, self._tokens(), tokens.shape[-2])))
             self._check_room(len(rows[-1].ids))
@@ -221,7 +210,7 @@ class VicunaHead(Answering, BaseModule):
             tokens: float[n, Q, E], its images.
         """
         parts, template = self.reader.exchanges(sample, len(tokens))
-        check_slots([piece for pieces, _ in parts for piece in pieces],
+        check_image_count([piece for pieces, _ in parts for piece in pieces],
                      tokens)
         row = Row([], [])
         for pieces, answer in parts:
@@ -245,7 +234,7 @@ class VicunaHead(Answering, BaseModule):
         """
         def ids_of(sample) -> tuple[list[int], Template]:
             pieces, template = self.reader.prompt(sample, len(tokens))
-            check_slots(pieces, tokens)
+            check_image_count(pieces, tokens)
             return tokenize(pieces, self._tokens(),
                             tokens.shape[-2]), template
 
@@ -258,7 +247,7 @@ class VicunaHead(Answering, BaseModule):
             # How many answered turns have to go, by bisection.
             number = (least + most) // 2
             ids, _ = ids_of(dict(
-                conversation=forget_oldest(turns, number, len(tokens),
+                conversation=truncate_history(turns, number, len(tokens),
                                            template),
                 system=sample.get('system')))
             if least == most:

@@ -1,111 +1,12 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""The operators of a decode step, by the fastest way that works.
+"""The operators of a decode step: dispatch, reference and self-test.
 
-On a GPU that is Triton, on a CPU the compiled library; :mod:`.plain` says
-what each operator computes, and runs everywhere.
+On a GPU they are Triton's, on a CPU those of the compiled library;
+:mod:`.reference` says what each computes, and runs everywhere.
 """
 
-from __future__ import annotations
+from . import reference
+from .dispatch import off, operators, way, works
 
-import contextlib
-import functools
-import logging
-from collections.abc import Iterator
-from contextvars import ContextVar
-from types import ModuleType
-
-import torch
-
-from .. import native
-from ..triton import supported
-from . import plain
-from .trials import check
-
-__all__ = ['off', 'operators', 'plain', 'way', 'works']
-
-TYPES = {'triton': (*native.TYPES, torch.float16), 'native': native.TYPES}
-
-_on: ContextVar[bool] = ContextVar('kernels', default=True)
-
-
-def operators(device: torch.device, dtype: torch.dtype) -> ModuleType:
-    """What has the operators of a decode step for a device and a type.
-
-    Those of Triton launch on the current device. Where a gradient may be
-    wanted, and within :func:`off`, they are the plain ones.
-
-    Args:
-        device: Where the tensors are.
-        dtype: Their type.
-
-    Returns:
-        module: Its functions are those of :mod:`.plain`.
-    """
-    if torch.is_grad_enabled():
-        return plain
-    kind = works(device, dtype)
-    return _module(kind) if kind else plain
-
-
-def works(device: torch.device | str, dtype: torch.dtype) -> str | None:
-    """Whether kernels work, and are not switched off: by which way, or None.
-
-    Tried out once for a device and a type, which may take seconds the first
-    time; so ask before a CUDA graph is captured. Where a kernel cannot be
-    built or gives something else, one warning names the reason.
-    """
-    device = torch.device(device)
-    # A trace would take what a library gives for a constant.
-    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    kind = way(device) if _on.get() and not traced else None
-    if kind and dtype in TYPES[kind] and _passes(kind, device, dtype):
-        return kind
-    return None
-
-
-def way(device: torch.device) -> str | None:
-    """By which way kernels can be tried on a device, if any."""
-    if supported(device):
-        return 'triton'
-    if device.type == 'cpu' and native.instructions():
-        return 'native'
-    return None
-
-
-@contextlib.contextmanager
-def off(switch: bool = True) -> Iterator[None]:
-    """Within it kernels are switched off, if they are to be.
-
-    Args:
-        switch: False changes nothing.
-    """
-    if not switch:
-        yield
-        return
-    token = _on.set(False)
-    try:
-        yield
-    finally:
-        _on.reset(token)
-
-
-def _module(kind: str) -> ModuleType:
-    # Triton is imported where it is wanted only.
-    if kind == 'triton':
-        from ..triton import kernels as found
-    else:
-        from ..native import step as found
-    return found
-
-
-@functools.cache
-def _passes(kind: str, device: torch.device, dtype: torch.dtype) -> bool:
-    try:
-        check(_module(kind), device, dtype)
-    except Exception as error:  # whatever a driver or a compiler may raise
-        logging.getLogger(__name__).warning(
-            'decoding on %s in %s goes without kernels: %s', device, dtype,
-            ' '.join(str(error).split())[:300] or repr(error))
-        return False
-    return True
+__all__ = ['off', 'operators', 'reference', 'way', 'works']

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels for CPUs, written in C++.
 
-Those of a decode step have plain twins in :mod:`..kernels.plain`, which say
-what they compute.
+Those of a decode step compute what their namesakes in
+:mod:`..kernels.reference` compute.
 """
 
 from .library import TYPES, instructions

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels of a decode step on a GPU, written in Triton.
 
-Each has a plain twin of the same name in :mod:`..kernels.plain`, which says
-what it computes. None waits for the device.
+Each computes what its namesake in :mod:`..kernels.reference` computes. None
+waits for the device.
 """
 
 from .support import interpreting, supported

@@ -15,13 +15,8 @@ queries that share keys.
 import torch
 import triton
 
-from ..kernels.plain import MULTIPROCESSORS
-from .attention_parts import (
-    LOG2E,
-    attend_grouped,
-    attend_single,
-    merge_parts,
-)
+from ..kernels.reference import MULTIPROCESSORS
+from .attention_parts import LOG2E, attend_grouped, attend_single, merge_parts
 from .support import LAUNCH, interpreting
 
 # Programs that a multiprocessor should have: at D = 128 in 16 bits, they have
@@ -41,7 +36,7 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
                      bias: torch.Tensor | None = None,
                      scale: float | None = None,
                      multiprocessors: int = MULTIPROCESSORS) -> torch.Tensor:
-    """See :func:`..kernels.plain.decode_attention`."""
+    """See :func:`..kernels.reference.decode_attention`."""
     rows, tokens, heads, dims = q.shape
     num_kv_heads, room = keys.shape[1:3]
     shared = heads // num_kv_heads

@@ -17,7 +17,7 @@ BLOCK = 1024
 
 
 def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
-    """See :func:`..kernels.plain.silu_mul`."""
+    """See :func:`..kernels.reference.silu_mul`."""
     width = gate_up.shape[-1] // 2
     gate_up = gate_up.contiguous()
     out = gate_up.new_empty(*gate_up.shape[:-1], width)

@@ -17,14 +17,14 @@ from .support import LAUNCH
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float
              ) -> torch.Tensor:
-    """See :func:`..kernels.plain.rms_norm`."""
+    """See :func:`..kernels.reference.rms_norm`."""
     return _launch(x, None, weight, eps)[0]
 
 
 def add_rms_norm(x: torch.Tensor, residual: torch.Tensor,
                  weight: torch.Tensor, eps: float
                  ) -> tuple[torch.Tensor, torch.Tensor]:
-    """See :func:`..kernels.plain.add_rms_norm`."""
+    """See :func:`..kernels.reference.add_rms_norm`."""
     return _launch(x, residual, weight, eps)
 
 

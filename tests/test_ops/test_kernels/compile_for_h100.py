@@ -19,7 +19,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from mmpretrain_minigpt4.ops.triton import byte_rows, kernels
+from mmpretrain_minigpt4.ops.triton import int8_gemv as byte_rows
+from mmpretrain_minigpt4.ops.triton import kernels
 
 TOOL = Path(triton.__file__).parent / 'backends/nvidia/bin/cuobjdump'
 

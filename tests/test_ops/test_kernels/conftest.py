@@ -6,7 +6,7 @@ else in Triton's interpreter."""
 import pytest
 import torch
 
-from mmpretrain_minigpt4.ops.native import instructions
+from mmpretrain_minigpt4.ops.native import decode, instructions
 
 EVERYWHERE = [
     'native', 'interpreter', pytest.param('cuda', marks=pytest.mark.gpu)]
@@ -39,7 +39,6 @@ def device(way, monkeypatch):
 def kernels(way, device):
     """The module of the kernels; Triton's would fail to import earlier."""
     if way == 'native':
-        from mmpretrain_minigpt4.ops.native import step
-        return step
+        return decode
     from mmpretrain_minigpt4.ops.triton import kernels
     return kernels

@@ -8,9 +8,9 @@ C entries of a slot.
 
 import pytest
 import torch
-from in_float64 import CLOSE, decode_attention, error
+from helpers.float64_reference import CLOSE, decode_attention, error
 
-from mmpretrain_minigpt4.ops.kernels import plain
+from mmpretrain_minigpt4.ops.kernels import reference
 
 # n, w, H, K, D, C, lengths
 SHAPES = {
@@ -72,7 +72,8 @@ def test_a_bias_hides_entries(kernels, device, tokens, multiprocessors):
     wanted = decode_attention(q, keys, values, lengths, bias, scale=0.3)
     assert found[1, -1].count_nonzero() == 0
     assert error(found, wanted) < CLOSE[torch.float32]
-    twin = plain.decode_attention(q, keys, values, lengths, bias, scale=0.3)
+    twin = reference.decode_attention(
+        q, keys, values, lengths, bias, scale=0.3)
     assert error(twin, wanted) < CLOSE[torch.float32]
 
 
@@ -93,7 +94,7 @@ def test_no_length_gives_zeros_and_too_long_a_one_the_whole_slot(
     q, keys, values, lengths = draw(shape, torch.float32, device)
     whole = torch.tensor([0, room])
     wanted = decode_attention(q, keys, values, whole)
-    for operators in (kernels, plain):
+    for operators in (kernels, reference):
         found = operators.decode_attention(q, keys, values, lengths)
         assert found[0].count_nonzero() == 0
         assert error(found, wanted) < CLOSE[torch.float32]

@@ -4,9 +4,16 @@
 
 import pytest
 import torch
-from in_float64 import CLOSE, error, rms_norm, rotate, silu_mul, wide
+from helpers.float64_reference import (
+    CLOSE,
+    error,
+    rms_norm,
+    rotate,
+    silu_mul,
+    wide,
+)
 
-from mmpretrain_minigpt4.ops.kernels import plain
+from mmpretrain_minigpt4.ops.kernels import reference
 
 
 @pytest.mark.parametrize('dtype,shape', [
@@ -24,14 +31,14 @@ def test_norms(kernels, device, dtype, shape):
     if dtype == torch.float16 or device.type == 'cuda':
         # Rounded in the same places: but for the order of sums, bit-equal.
         assert torch.equal(total, x + other)
-        near = plain.add_rms_norm(x, other, weight, 1e-5)[0] == y
+        near = reference.add_rms_norm(x, other, weight, 1e-5)[0] == y
         assert near.float().mean() > 0.99
 
 
 def test_norms_in_a_wider_type_than_the_vectors(kernels, device):
     x, weight = torch.randn(2, 64).to(device).bfloat16(), torch.randn(64)
     found = kernels.rms_norm(x, weight.to(device), 1e-5)
-    wanted = plain.rms_norm(x, weight.to(device), 1e-5)
+    wanted = reference.rms_norm(x, weight.to(device), 1e-5)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
 
@@ -93,7 +100,7 @@ def test_entries_outside_the_cache_go_nowhere(kernels, device):
     qkv = torch.randn(4, 1, 3 * 8).to(device)
     ones = torch.ones(4, 1, 8, device=device)
     entries = torch.tensor([[-1], [5], [2], [1 << 40]], device=device)
-    for operators in (kernels, plain):
+    for operators in (kernels, reference):
         keys, values = torch.zeros(2, 4, 1, 5, 8, device=device)
         operators.rotate_and_write(qkv, ones, ones, keys, values, entries, 1,
                                    1)

@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels run where they work; everywhere else their plain twins do."""
+"""Kernels run where they work; everywhere else their reference twins do."""
 
 import logging
 import subprocess
@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 
-from mmpretrain_minigpt4.ops import kernels as door
 from mmpretrain_minigpt4.ops import native, triton
-from mmpretrain_minigpt4.ops.kernels import plain
+from mmpretrain_minigpt4.ops.kernels import dispatch as door
+from mmpretrain_minigpt4.ops.kernels import reference
 from mmpretrain_minigpt4.ops.triton import support
 
 
@@ -30,17 +30,17 @@ def test_kernels_work_in_the_types_that_they_are_for(way, device, kernels):
             assert door.works(device, dtype) == kind
             assert door.operators(device, dtype) is kernels
         assert door.works(device, torch.float64) is None
-        assert door.operators(device, torch.float64) is plain
+        assert door.operators(device, torch.float64) is reference
 
 
 def test_kernels_of_a_cpu_hand_on_what_they_cannot_read():
     if not native.instructions():
         pytest.skip('the kernels for CPUs are not compiled')
-    from mmpretrain_minigpt4.ops.native import step
+    from mmpretrain_minigpt4.ops.native import decode
     x, weight = torch.randn(2, 3, 8, dtype=torch.float64), torch.ones(8)
-    assert torch.equal(step.silu_mul(x), plain.silu_mul(x))
-    assert torch.equal(step.rms_norm(x, weight, 1e-5),
-                       plain.rms_norm(x, weight, 1e-5))
+    assert torch.equal(decode.silu_mul(x), reference.silu_mul(x))
+    assert torch.equal(decode.rms_norm(x, weight, 1e-5),
+                       reference.rms_norm(x, weight, 1e-5))
 
 
 def test_they_can_be_switched_off_and_are_where_a_gradient_is_wanted(
@@ -48,12 +48,12 @@ def test_they_can_be_switched_off_and_are_where_a_gradient_is_wanted(
     with torch.no_grad():
         assert door.operators(device, torch.float32) is kernels
         with door.off():
-            assert door.operators(device, torch.float32) is plain
+            assert door.operators(device, torch.float32) is reference
             with door.off(False):
                 assert not door.works(device, torch.float32)
         with door.off(False):
             assert door.operators(device, torch.float32) is kernels
-    assert door.operators(device, torch.float32) is plain
+    assert door.operators(device, torch.float32) is reference
 
 
 @pytest.mark.parametrize('name', ['silu_mul', 'rms_norm'])
@@ -64,12 +64,12 @@ def test_a_kernel_that_fails_or_errs_is_named_once(kernels, device, name,
     def broken(*args):
         if name == 'silu_mul':
             raise RuntimeError('no such\ninstruction')
-        return plain.rms_norm(*args) + 0.1
+        return reference.rms_norm(*args) + 0.1
 
     monkeypatch.setattr(kernels, name, broken)
     with caplog.at_level(logging.WARNING), torch.no_grad():
         assert not door.works(device, torch.float32)
-        assert door.operators(device, torch.float32) is plain
+        assert door.operators(device, torch.float32) is reference
     record, = caplog.records
     message = record.getMessage()
     assert name in message and '\n' not in message

@@ -10,9 +10,16 @@ import sys
 import pytest
 import torch
 
-from mmpretrain_minigpt4.ops import attention, kernels, packed_int8
-from mmpretrain_minigpt4.ops.kernels.trials import check
-from mmpretrain_minigpt4.ops.native import instructions, library, step
+from mmpretrain_minigpt4.ops import attention, kernels
+from mmpretrain_minigpt4.ops.kernels.selftest import check
+from mmpretrain_minigpt4.ops.linear import prepacked_int8
+from mmpretrain_minigpt4.ops.native import (
+    decode as step,
+)
+from mmpretrain_minigpt4.ops.native import (
+    instructions,
+    library,
+)
 from mmpretrain_minigpt4.ops.native.int8 import Int8Panels, has_int8
 
 needs_library = pytest.mark.skipif(
@@ -53,10 +60,10 @@ def test_without_a_library_all_goes_on(forgotten, monkeypatch, tmp_path):
     monkeypatch.setattr(library, 'FILE', tmp_path / 'none.so')
     assert library.instructions() is None
     assert kernels.works('cpu', torch.float32) is None
-    assert packed_int8._best_kind() in (packed_int8.FbgemmWeight, None)
+    assert prepacked_int8._best_kind() in (prepacked_int8.FbgemmWeight, None)
     with torch.no_grad():
         assert kernels.operators(
-            torch.device('cpu'), torch.float32) is kernels.plain
+            torch.device('cpu'), torch.float32) is kernels.reference
 
 
 @needs_library

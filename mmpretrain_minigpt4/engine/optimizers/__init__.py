@@ -1,0 +1,3 @@
+# Copyright (c) mmpretrain_minigpt4 contributors.
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizer wrapper and learning-rate schedule."""

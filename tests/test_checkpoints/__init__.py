@@ -1,2 +1,0 @@
-# Copyright (c) mmpretrain_minigpt4 contributors.
-# SPDX-License-Identifier: Apache-2.0
