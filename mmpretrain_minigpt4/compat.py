@@ -6,12 +6,12 @@ MMPretrain 1.2 and MMEngine 0.10 are no longer developed, so what breaks on
 today's PyTorch and transformers is mended here. ``install`` imports nothing:
 it puts a finder on ``sys.meta_path`` that waits for the module a patch is
 for, and mends it while it is being imported. Modules that are there already
-are mended at once, so the order of imports does not matter, but for one
+are patched at once, so the order of imports does not matter, but for one
 case: where torchvision does not fit PyTorch, an import that fails *before*
 this package is imported has failed in the user's own code.
 
 Each patch names its module, why it is there, when it acts and when it can
-go; ``tests/test_compat.py`` fails once a patch is no longer needed.
+go; ``tests/test_upstream.py`` fails once a patch is no longer needed.
 """
 
 import functools

@@ -38,14 +38,24 @@ def pytest_addoption(parser):
         '--run-slow',
         action='store_true',
         help='also run the tests that take minutes or install packages')
+    parser.addoption(
+        '--run-upstream',
+        action='store_true',
+        help='also ask whether other packages still have the defects that '
+        'this one works around')
 
 
 def pytest_collection_modifyitems(config, items):
     slow = pytest.mark.skip(reason='slow; run with --run-slow')
     gpu = pytest.mark.skip(reason='needs a CUDA device')
+    upstream = pytest.mark.skip(
+        reason='about releases of others; run with --run-upstream')
     for item in items:
         if 'slow' in item.keywords and not config.getoption('--run-slow'):
             item.add_marker(slow)
+        if 'upstream' in item.keywords and not config.getoption(
+                '--run-upstream'):
+            item.add_marker(upstream)
         if 'gpu' in item.keywords and not _has_gpu():
             item.add_marker(gpu)
 

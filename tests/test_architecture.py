@@ -3,7 +3,9 @@
 """Which room imports which, read from the code itself."""
 
 import ast
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -44,11 +46,15 @@ def room_of(path):
 
 
 def imports_of(path, top_level=False):
-    """Give the full names that a file imports."""
+    """Give the full names that a file imports, those for type hints aside.
+
+    Args:
+        path: The file.
+        top_level: Leave out what only a call of a function imports.
+    """
     tree = ast.parse(path.read_text(encoding='utf-8'))
     here = [NAME, *path.relative_to(PACKAGE).parent.parts]
-    nodes = _at_import(tree) if top_level else ast.walk(tree)
-    for node in nodes:
+    for node in _at_run_time(tree, top_level):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -60,12 +66,12 @@ def imports_of(path, top_level=False):
                 yield f'{base}.{alias.name}'
 
 
-def _at_import(tree):
-    """Walk what runs on import: no function bodies, no type checking."""
+def _at_run_time(tree, top_level):
     queue = list(tree.body)
     while queue:
         node = queue.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if top_level and isinstance(
+                node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         if isinstance(node, ast.If) and 'TYPE_CHECKING' in ast.dump(node.test):
             continue
@@ -172,3 +178,57 @@ def test_files_are_short_and_carry_their_licence():
         lines = path.read_text(encoding='utf-8').splitlines()
         assert lines[1] == '# SPDX-License-Identifier: Apache-2.0', path
         assert len(lines) <= 400, path
+
+
+def test_no_circle_among_modules():
+    modules = {room_of(path) for path in FILES}
+    arrows = {}
+    for path in FILES:
+        # compat.py changes the toolbox, and may reach up from a function.
+        if room_of(path) in ('', 'compat'):
+            continue
+        names = {own(imported) for imported in imports_of(path)} - {None}
+        arrows[room_of(path)] = {
+            name if name in modules else name.rpartition('.')[0]
+            for name in names}
+    while True:
+        # A module that imports none of the rest, or that none of it imports,
+        # is in no circle.
+        given = set().union(*arrows.values())
+        free = {module for module, others in arrows.items()
+                if not others & arrows.keys() or module not in given}
+        if not free:
+            break
+        for module in free:
+            del arrows[module]
+    assert not arrows, {
+        module: sorted(others & arrows.keys())
+        for module, others in arrows.items()}
+
+
+def test_nothing_public_is_called_by_tests_alone():
+    root = PACKAGE.parent
+    sources = [
+        *FILES, *(root / 'tools').rglob('*.py'),
+        *(root / 'configs').rglob('*.py'), root / 'setup.py',
+        root / 'setup.cfg', *(root / 'docs').glob('*.md'), root / 'README.md']
+    words = {path: Counter(re.findall(r'\w+', code_of(path)))
+             for path in sources}
+    total = sum(words.values(), Counter())
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding='utf-8')).body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                continue
+            name = node.name
+            if not name.startswith('_') and not node.decorator_list:
+                exports = sum(words[other][name] for other in FILES
+                              if other.name == '__init__.py' != path.name)
+                assert total[name] - exports > 1, f'{path}: {name}'
+
+
+def code_of(path):
+    """A file's text; without docstrings, if it is a Python file."""
+    text = path.read_text(encoding='utf-8')
+    if path.suffix != '.py':
+        return text
+    return re.sub(r'"""(?:.|\n)*?"""', '', text)

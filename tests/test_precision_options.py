@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from mmpretrain_minigpt4.apis import CaptionInferencer
-from mmpretrain_minigpt4.cli import main, precision, scripts
+from mmpretrain_minigpt4.cli import main, options, scripts
 from mmpretrain_minigpt4.cli.main import build_parser
 from mmpretrain_minigpt4.datasets.shapes import TEST_SEED, draw_scene
 from mmpretrain_minigpt4.datasets.shapes.language import read_description
@@ -23,8 +23,8 @@ OPTIONS = ['--dtype', 'bfloat16', '--quantization', 'int8']
 
 
 def test_the_help_names_what_the_model_knows():
-    assert precision.QUANTIZATIONS == QUANTIZATIONS
-    assert set(precision.DTYPES) == {'auto'} | {
+    assert options.QUANTIZATIONS == QUANTIZATIONS
+    assert set(options.DTYPES) == {'auto'} | {
         name for name in DTYPES if 'float' in name}
 
 
@@ -40,11 +40,11 @@ def test_answering_commands_take_both(command):
 def test_scripts_put_both_into_the_config(parser):
     args = parser().parse_args(['config.py', *OPTIONS])
     cfg = Config(dict(model=dict(head=dict(type='VicunaHead'))))
-    precision.apply_precision(cfg, args)
+    options.apply_precision(cfg, args)
     assert cfg.model.dtype == cfg.model.head.dtype == 'bfloat16'
     assert cfg.model.head.quantization == 'int8'
     with pytest.raises(ConfigError, match='language model'):
-        precision.apply_precision(Config(dict(model=dict())), args)
+        options.apply_precision(Config(dict(model=dict())), args)
 
 
 def test_a_quantised_tiny_twin_still_describes_truly():

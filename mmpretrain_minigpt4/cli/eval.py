@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import MiniGPT4Error
 from .exit_codes import OK, SOME_FAILED, UsageError, exit_code, one_line
 from .log_filters import quiet_libraries
-from .precision import add_precision
+from .options import add_precision
 
 SHOWN = 4  # scores of a benchmark in the table; the summary has all
 WIDE = 160  # columns where there is no terminal

@@ -13,7 +13,7 @@ from ..errors import ConfigError, ImageError
 from .exit_codes import OK, SOME_FAILED, UsageError
 from .inputs import STANDARD_INPUT, Found, find_images
 from .log_filters import quiet_libraries
-from .main import CAPTION_MODEL, PROGRAM, VQA_MODEL
+from .options import CAPTION_MODEL, PROGRAM, VQA_MODEL
 from .output import Answers, progress
 
 if TYPE_CHECKING:

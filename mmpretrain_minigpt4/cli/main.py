@@ -9,11 +9,7 @@ from collections.abc import Sequence
 from .. import __version__
 from .exit_codes import EXIT_CODES, run_command
 from .inputs import positive
-from .precision import add_precision
-
-PROGRAM = 'minigpt4'
-CAPTION_MODEL = 'minigpt-4_tiny_caption'
-VQA_MODEL = 'minigpt-4_tiny_vqa'
+from .options import CAPTION_MODEL, PROGRAM, VQA_MODEL, add_precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:

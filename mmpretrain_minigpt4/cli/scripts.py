@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import CheckpointError, ConfigError
 from .exit_codes import EXIT_CODES, UsageError, run_command
 from .log_filters import quiet_imports
-from .precision import add_precision, apply_precision
+from .options import add_precision, apply_precision
 
 if TYPE_CHECKING:
     from mmengine.config import Config

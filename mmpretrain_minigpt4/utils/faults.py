@@ -4,7 +4,7 @@
 
 import logging
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -64,16 +64,6 @@ class Faults:
             'scores do not count them.',
             logger='current',
             level=logging.WARNING)
-
-
-def find_repeats(ids: list[Hashable]) -> list[Hashable]:
-    """Ids that were there before, each as often as it comes again."""
-    seen, repeats = set(), []
-    for item in ids:
-        if item in seen:
-            repeats.append(item)
-        seen.add(item)
-    return repeats
 
 
 def check_writable(path: str | os.PathLike, what: str) -> None:

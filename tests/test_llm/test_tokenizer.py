@@ -81,17 +81,6 @@ def test_a_tokenizer_json_gives_the_same_ids(tokenizer, official_json, text):
     assert other.decode(other.encode(text)) == text
 
 
-def test_why_the_classes_of_transformers_are_not_used(tokenizer, llm_folder):
-    from transformers import AutoTokenizer
-    theirs = AutoTokenizer.from_pretrained(llm_folder)
-    plain = dict(add_special_tokens=False)
-    # Typed text becomes the end token.
-    assert 2 in theirs.encode('a</s>', **plain)
-    # The blank that LLaMA's own tokenizer puts before a text is not there.
-    assert theirs.encode(
-        'red', split_special_tokens=True, **plain) != tokenizer.encode('red')
-
-
 def test_a_byte_level_tokenizer_spells_bytes(tmp_path):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""``--dtype`` and ``--quantization``, of every command that opens a model."""
+"""What the commands that open a model share: its name and its precision."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+PROGRAM = 'minigpt4'
+CAPTION_MODEL = 'minigpt-4_tiny_caption'
+VQA_MODEL = 'minigpt-4_tiny_vqa'
 DTYPES = ('auto', 'float32', 'bfloat16', 'float16')
 # Those of llm/quantization/methods.py, without importing torch for --help.
 QUANTIZATIONS = ('none', 'int8', 'int8-dynamic', 'fp8', 'int4')
 
 
 def add_precision(parser: argparse._ActionsContainer) -> None:
-    """Add both options to a parser or a group of one."""
+    """Add ``--dtype`` and ``--quantization`` to a parser or a group of one."""
     parser.add_argument(
         '--dtype',
         choices=DTYPES,
