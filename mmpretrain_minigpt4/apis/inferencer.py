@@ -140,7 +140,7 @@ class MiniGPT4Inferencer:
                 disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task('Inference', total=len(items))
             for sample, error in self.model.answers(
-                    batches(), slots=batch_size, **decoding):
+                    batches(), max_num_seqs=batch_size, **decoding):
                 if error is not None:
                     raise error
                 done.add(id(sample))

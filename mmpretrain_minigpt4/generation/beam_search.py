@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..ops.transfer import AsyncHostCopy, to_device
-from .sampler import narrow, penalize
+from .sampler import apply_penalties, warp_logits
 from .sampling_params import SamplingParams
 from .stop_criteria import StopChecker
 
@@ -45,21 +45,23 @@ class BeamSearch:
 
     Args:
         options: Decoding options.
-        matcher: What ends an answer.
+        stop_checker: What ends an answer.
         limit: The largest number of tokens.
         generator: For beams that are drawn; None takes the global state.
     """
 
     def __init__(self,
                  options: SamplingParams,
-                 matcher: StopChecker,
+                 stop_checker: StopChecker,
                  limit: int,
                  generator: torch.Generator | None = None) -> None:
-        self.options, self.matcher, self.limit = options, matcher, limit
+        self.options, self.limit = options, limit
+        self.stop_checker = stop_checker
         self.generator = generator
         self.width = options.num_beams
         # As many as can end at once, and as many again to go on with.
-        self.num_candidates = max(2, 1 + len(matcher.end_ids)) * self.width
+        self.num_candidates = max(2,
+                                  1 + len(stop_checker.end_ids)) * self.width
         # All beams begin alike, so only one of them counts at first.
         self.beams = [Beam(0.)] + [Beam(LOW) for _ in range(self.width - 1)]
         self.finished: list[Beam] = []
@@ -85,7 +87,7 @@ class BeamSearch:
         length = len(self.beams[0].tokens) + 1
         going, ended = [], []
         for rank, beam in enumerate(candidates):
-            if length >= self.limit or self.matcher.ends(beam.tokens):
+            if length >= self.limit or self.stop_checker.ends(beam.tokens):
                 # Only what is among the first w counts as an answer.
                 ended.append(beam)
                 if rank < self.width and self.improvable:
@@ -125,11 +127,11 @@ class BeamSearch:
         options = self.options
         if not self.plain:
             scores = torch.stack([
-                penalize(row, beam.tokens, options)
+                apply_penalties(row, beam.tokens, options)
                 for row, beam in zip(scores, self.beams, strict=False)
             ])
         if options.do_sample:
-            scores = narrow(scores, options)
+            scores = warp_logits(scores, options)
         starts = torch.tensor(
             [beam.score for beam in self.beams[:len(scores)]],
             device=scores.device)

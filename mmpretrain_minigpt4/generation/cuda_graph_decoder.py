@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import torch
 
 from ..ops.cuda_graphs import CUDAGraphRunner
+from .cuda_graph_step import Buffers, CUDAGraphStep
 from .llama_decoder import BLOCK, LlamaDecoder
-from .static_step import Buffers, StaticStep
 
 
 class CUDAGraphDecoder(LlamaDecoder):
@@ -27,34 +27,40 @@ class CUDAGraphDecoder(LlamaDecoder):
 
     Args:
         llm: A model that :meth:`Llama.fits`.
-        slots: The largest number of rows at a time.
+        max_num_seqs: The largest number of rows at a time.
         width: Beams of each row.
-        reuse: Whether a prompt takes over what it shares with another.
+        enable_prefix_caching: Whether a prompt takes over what it shares
+            with another.
         kernels: Whether fused kernels are used, where they work.
     """
 
-    def __init__(self, llm: torch.nn.Module, slots: int, width: int = 1,
-                 reuse: bool = True, kernels: bool = True) -> None:
-        super().__init__(llm, slots, width, reuse, kernels)
+    def __init__(self,
+                 llm: torch.nn.Module,
+                 max_num_seqs: int,
+                 width: int = 1,
+                 enable_prefix_caching: bool = True,
+                 kernels: bool = True) -> None:
+        super().__init__(llm, max_num_seqs, width, enable_prefix_caching,
+                         kernels)
         device = self.model.device
         self.buffers = Buffers(self.cache.num_slots, width, device)
-        self._step = StaticStep(self.model, self.buffers, kernels)
-        self.graphs = CUDAGraphRunner(self._advance, self._idle,
+        self._step = CUDAGraphStep(self.model, self.buffers, kernels)
+        self.graph_runner = CUDAGraphRunner(self._advance, self._idle,
                              on=device.type == 'cuda')
         self._counted = 0
         # What it was made for; whoever keeps it compares.
         self.key: tuple = ()
 
-    def reset(self, slots: int) -> None:
+    def reset(self, max_num_seqs: int) -> None:
         """Forget all rows, to serve others.
 
         Args:
             slots: At most so many; no more than there was room for.
         """
-        self.slots, self.num_rows = slots, 0
+        self.max_num_seqs, self.num_rows = max_num_seqs, 0
         self._entries = [0] * self.cache.num_slots
-        self._keys = [()] * self.cache.num_slots
-        self.num_read = self.num_reused = 0
+        self._token_hashes = [()] * self.cache.num_slots
+        self.num_prefill_tokens = self.num_cached_tokens = 0
 
     @torch.no_grad()
     def step(self, tokens: torch.Tensor,
@@ -72,7 +78,7 @@ class CUDAGraphDecoder(LlamaDecoder):
             own.count.fill_(n)
             self._counted = n
         with torch.cuda.device_of(own.tokens):
-            logits = self.graphs(
+            logits = self.graph_runner(
                 min(bucket(n), self.cache.num_slots),
                 min(bucket(max(stop, BLOCK)), self.cache.capacity))
         self._entries[:n] = [length + w for length in held]
@@ -93,7 +99,7 @@ class CUDAGraphDecoder(LlamaDecoder):
 
     def _reserve(self, stop: int, room: int | None = None) -> None:
         if stop > self.cache.capacity:
-            self.graphs.forget()
+            self.graph_runner.reset()
         super()._reserve(stop, room)
 
 

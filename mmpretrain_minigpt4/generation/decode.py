@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from .decoder_pool import keep
+from .decoder_pool import put
 from .engine import Engine, Event, Request
 from .engine_config import EngineConfig
 from .prompt import Prompt
@@ -24,7 +24,7 @@ def decode(llm: torch.nn.Module,
            inputs_embeds: torch.Tensor,
            attention_mask: torch.Tensor,
            options: SamplingParams,
-           matcher: StopChecker,
+           stop_checker: StopChecker,
            context: int | None = None,
            settings: EngineConfig | None = None) -> list[Answer]:
     """Generate one answer for each row of a padded batch.
@@ -38,7 +38,7 @@ def decode(llm: torch.nn.Module,
         inputs_embeds: float[B, T, E].
         attention_mask: int[B, T], 0 on padding.
         options: How to decode.
-        matcher: What ends a row.
+        stop_checker: What ends a row.
         context: How many tokens, prompt and answer, the model can hold.
         settings: How the engine works; no choice changes a text.
 
@@ -50,7 +50,7 @@ def decode(llm: torch.nn.Module,
         for row, kept in zip(inputs_embeds, attention_mask, strict=True)
     ]
     return answer_all(
-        llm, [Request(prompt, options, matcher) for prompt in prompts],
+        llm, [Request(prompt, options, stop_checker) for prompt in prompts],
         context, settings)
 
 
@@ -72,8 +72,8 @@ def answer_all(llm: torch.nn.Module,
     numbered = (request._replace(tag=i)
                 for i, request in enumerate(requests))
     settings = settings or EngineConfig()
-    if settings.slots is None and requests:
-        settings = replace(settings, slots=len(requests))
+    if settings.max_num_seqs is None and requests:
+        settings = replace(settings, max_num_seqs=len(requests))
     for event in answer_stream(llm, numbered, context, settings,
                                len(requests)):
         if event.answer is not None:
@@ -100,14 +100,16 @@ def answer_stream(llm: torch.nn.Module,
     if first is None:
         return
     settings = settings or EngineConfig()
-    slots = settings.slots_on(llm.get_input_embeddings().weight.device)
+    max_num_seqs = settings.max_num_seqs_on(
+        llm.get_input_embeddings().weight.device)
     if most is not None:
-        slots = min(slots, most)
+        max_num_seqs = min(max_num_seqs, most)
 
     def all_of_them() -> Iterator[Request]:
         yield first
         yield from source
 
-    engine = Engine(llm, slots, first.options.num_beams, context, settings)
+    engine = Engine(llm, max_num_seqs, first.options.num_beams, context,
+                    settings)
     yield from engine.run(all_of_them())
-    keep(llm, engine.decoder)
+    put(llm, engine.decoder)

@@ -22,42 +22,43 @@ from .llama_decoder import LlamaDecoder
 SHARE = 1 / 3
 
 
-_kept: WeakKeyDictionary[torch.nn.Module,
+_pool: WeakKeyDictionary[torch.nn.Module,
                          CUDAGraphDecoder] = WeakKeyDictionary()
 # Models whose steps could not be recorded.
-_plain: WeakSet[torch.nn.Module] = WeakSet()
+_uncapturable: WeakSet[torch.nn.Module] = WeakSet()
 
 
-def create_decoder(llm: torch.nn.Module, slots: int, width: int,
+def create_decoder(llm: torch.nn.Module, max_num_seqs: int, width: int,
                 settings: EngineConfig
                 ) -> LlamaDecoder | HFDecoder:
     """A decoder without rows: the one that was kept, if it suits.
 
     Args:
         llm: A causal language model of transformers.
-        slots: The largest number of rows at a time.
+        max_num_seqs: The largest number of rows at a time.
         width: Beams of each row.
         settings: What is chosen about the engine.
     """
-    if not settings.fast or not Llama.fits(llm):
-        return HFDecoder(llm, slots, width)
+    if not settings.use_fast_forward or not Llama.fits(llm):
+        return HFDecoder(llm, max_num_seqs, width)
     device = llm.get_input_embeddings().weight.device
-    if not settings.graphs_on(device) or llm in _plain:
-        return LlamaDecoder(llm, slots, width, settings.reuse,
-                            settings.kernels)
-    found, key = _kept.pop(llm, None), _key(llm, width, settings)
+    if not settings.cuda_graphs_on(device) or llm in _uncapturable:
+        return LlamaDecoder(llm, max_num_seqs, width,
+                            settings.enable_prefix_caching, settings.kernels)
+    found, key = _pool.pop(llm, None), _key(llm, width, settings)
     if found is not None and found.key == key and (
-            slots <= found.cache.num_slots <= bucket(slots)):
-        found.reset(slots)
+            max_num_seqs <= found.cache.num_slots <= bucket(max_num_seqs)):
+        found.reset(max_num_seqs)
         return found
     del found  # before a new cache is made
-    decoder = CUDAGraphDecoder(llm, slots, width, settings.reuse,
-                            settings.kernels)
+    decoder = CUDAGraphDecoder(llm, max_num_seqs, width,
+                               settings.enable_prefix_caching,
+                               settings.kernels)
     decoder.key = key
     return decoder
 
 
-def keep(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder
+def put(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder
          ) -> None:
     """Let a decoder wait for the next call, unless it is too large.
 
@@ -69,16 +70,16 @@ def keep(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder
         return
     device = decoder.model.device
     if device.type == 'cuda':
-        if not decoder.graphs.on:
-            _plain.add(llm)
+        if not decoder.graph_runner.on:
+            _uncapturable.add(llm)
             return
         memory = torch.cuda.get_device_properties(device).total_memory
         if decoder.cache.num_bytes > SHARE * memory:
             return
-    _kept[llm] = decoder
+    _pool[llm] = decoder
 
 
-def refresh(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder,
+def invalidate(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder,
             settings: EngineConfig) -> None:
     """Let a decoder forget recordings of weights that lie elsewhere now.
 
@@ -90,18 +91,18 @@ def refresh(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder,
     if isinstance(decoder, CUDAGraphDecoder):
         key = _key(llm, decoder.width, settings)
         if key != decoder.key:
-            decoder.graphs.forget()
+            decoder.graph_runner.reset()
             decoder.key = key
 
 
-def release(llm: torch.nn.Module) -> None:
+def evict(llm: torch.nn.Module) -> None:
     """Free what is kept for a model, as training does."""
-    _kept.pop(llm, None)
+    _pool.pop(llm, None)
 
 
-def kept_decoder(llm: torch.nn.Module) -> CUDAGraphDecoder | None:
+def pooled_decoder(llm: torch.nn.Module) -> CUDAGraphDecoder | None:
     """What is kept for a model."""
-    return _kept.get(llm)
+    return _pool.get(llm)
 
 
 def _key(llm: torch.nn.Module, width: int, settings: EngineConfig
@@ -110,7 +111,7 @@ def _key(llm: torch.nn.Module, width: int, settings: EngineConfig
 
     Recordings read weights where they lay, and do what the layers did then.
     """
-    found = [width, settings.reuse, settings.kernels,
+    found = [width, settings.enable_prefix_caching, settings.kernels,
              torch.is_inference_mode_enabled()]
     for layer in llm.modules():
         found.append(layer.training)

@@ -22,10 +22,10 @@ import torch
 from ..errors import GenerationError, PromptError
 from ..ops.transfer import AsyncHostCopy, to_device
 from .beam_search import BeamSearch, advance_all
-from .decoder_pool import create_decoder, refresh
+from .decoder_pool import create_decoder, invalidate
 from .engine_config import EngineConfig, EngineStats
 from .prompt import Prompt
-from .sampler import choose, new_generator
+from .sampler import new_generator, sample
 from .sampling_params import SamplingParams
 from .stop_criteria import Answer, IncrementalDetokenizer, StopChecker
 
@@ -38,7 +38,7 @@ class Request(NamedTuple):
     """
     prompt: Prompt
     options: SamplingParams
-    matcher: StopChecker
+    stop_checker: StopChecker
     tag: Hashable = None
     stream: bool = False
 
@@ -72,13 +72,13 @@ class _Row:
                 and not options.no_repeat_ngram_size)
 
 
-class _Flight(NamedTuple):
+class _InFlight(NamedTuple):
     """Tokens of some rows on their way to the host.
 
     ``used`` tells whether these rows were counted as ones that ran.
     """
     rows: list[_Row]
-    arrival: AsyncHostCopy
+    host_copy: AsyncHostCopy
     used: bool
 
 
@@ -91,7 +91,7 @@ class Engine:
 
     Args:
         llm: A causal language model of transformers.
-        slots: The largest number of rows at a time.
+        max_num_seqs: The largest number of rows at a time.
         num_beams: Beams of each row; all requests must ask for these.
         context: How many tokens, prompt and answer, the model can hold.
         settings: What else can be chosen.
@@ -99,26 +99,26 @@ class Engine:
 
     def __init__(self,
                  llm: torch.nn.Module,
-                 slots: int = 1,
+                 max_num_seqs: int = 1,
                  num_beams: int = 1,
                  context: int | None = None,
                  settings: EngineConfig | None = None) -> None:
         settings = settings or EngineConfig()
         self.context, self.num_beams = context, num_beams
-        self.patience = settings.patience
-        self.decoder = create_decoder(llm, slots, num_beams, settings)
+        self.prefill_wait_steps = settings.prefill_wait_steps
+        self.decoder = create_decoder(llm, max_num_seqs, num_beams, settings)
         self._made_for = llm, settings
         self._is_new = True
         self.device = llm.get_input_embeddings().weight.device
-        self.lag = settings.lag_on(self.device)
+        self.async_steps = settings.async_steps_on(self.device)
         self.stats = EngineStats()
         self._rows: list[_Row] = []
         # The last token of each row, int[n] on the device.
         self._last: torch.Tensor | None = None
-        self._flights: deque[_Flight] = deque()
+        self._in_flight: deque[_InFlight] = deque()
         self._used = False
         self._cancelled: set[Hashable] = set()
-        self._waited = 0
+        self._steps_waited = 0
 
     def run(self, requests: Iterable[Request]) -> Iterator[Event]:
         """Answer requests, which are taken in order as slots become free.
@@ -132,22 +132,22 @@ class Engine:
         source = iter(requests)
         self._cancelled.clear()
         if not self._is_new:
-            refresh(self._made_for[0], self.decoder, self._made_for[1])
+            invalidate(self._made_for[0], self.decoder, self._made_for[1])
         self._is_new = False
         waiting: list[_Row] = []
         more = True
         try:
             while True:
                 if more:
-                    more = self._take(source, waiting)
-                yield from self._admit(waiting, more)
+                    more = self._poll(source, waiting)
+                yield from self._prefill(waiting, more)
                 if not self._rows:
                     if more or waiting:
                         continue
                     return
-                if self._flights and all(row.chosen >= row.limit
+                if self._in_flight and all(row.chosen >= row.limit
                                          for row in self._rows):
-                    yield from self._leave(self._land(0))
+                    yield from self._retire(self._collect(0))
                     continue
                 self._count(bool(more or waiting))
                 tokens, parents = self._next()
@@ -156,7 +156,7 @@ class Engine:
         finally:
             self.decoder.drop(range(len(self._rows)))
             self._rows = []
-            self._flights.clear()
+            self._in_flight.clear()
 
     def cancel(self, tag: Hashable) -> None:
         """End the request of this tag before the next step.
@@ -165,9 +165,9 @@ class Engine:
         """
         self._cancelled.add(tag)
 
-    def _take(self, source: Iterator[Request], waiting: list[_Row]) -> bool:
+    def _poll(self, source: Iterator[Request], waiting: list[_Row]) -> bool:
         """Take as many requests as slots are free; False at their end."""
-        free = self.decoder.slots - len(self._rows) - len(waiting)
+        free = self.decoder.max_num_seqs - len(self._rows) - len(waiting)
         if self._rows and not self.decoder.refills:
             return True
         for _ in range(free):
@@ -177,24 +177,24 @@ class Engine:
             waiting.append(self._new_row(request))
         return True
 
-    def _admit(self, waiting: list[_Row], more: bool) -> Iterator[Event]:
+    def _prefill(self, waiting: list[_Row], more: bool) -> Iterator[Event]:
         """Read what waits, once it is worth it."""
         if not waiting or (self._rows and not self.decoder.refills):
             return
-        worth = max(1, self.decoder.slots // 16)
-        self._waited += 1
+        worth = max(1, self.decoder.max_num_seqs // 16)
+        self._steps_waited += 1
         if (self._rows and len(waiting) < worth
-                and self._waited <= self.patience and more):
+                and self._steps_waited <= self.prefill_wait_steps and more):
             return
-        self._waited = 0
+        self._steps_waited = 0
         first = len(self._rows)
         self._rows += waiting
-        logits = self.decoder.admit([row.request.prompt for row in waiting],
+        logits = self.decoder.prefill([row.request.prompt for row in waiting],
                                     max(row.limit for row in waiting) *
                                     self.num_beams)
         waiting.clear()
-        self.stats.read = self.decoder.num_read
-        self.stats.reused = self.decoder.num_reused
+        self.stats.prefill_tokens = self.decoder.num_prefill_tokens
+        self.stats.cached_tokens = self.decoder.num_cached_tokens
         # float[b, V] -> float[b, 1, V]: all beams begin as one.
         yield from self._advance(
             logits.unsqueeze(1), range(first, len(self._rows)))
@@ -208,16 +208,16 @@ class Engine:
             for row in active:
                 row.done = row.beams.done
         else:
-            self._choose(active, logits[:, 0], rows.start)
-            ahead = self.lag and all(row.plain for row in self._rows)
-            events = self._land(self.lag if ahead else 0)
-        yield from self._leave(events)
+            self._sample(active, logits[:, 0], rows.start)
+            pending = self.async_steps and all(row.plain for row in self._rows)
+            events = self._collect(self.async_steps if pending else 0)
+        yield from self._retire(events)
 
-    def _choose(self, rows: list[_Row], logits: torch.Tensor,
+    def _sample(self, rows: list[_Row], logits: torch.Tensor,
                 start: int) -> None:
         """Choose on the device, and send for what was chosen."""
         options = [row.request.options for row in rows]
-        tokens = choose(logits, [row.tokens for row in rows], options,
+        tokens = sample(logits, [row.tokens for row in rows], options,
                         [row.generator for row in rows])
         chances = None
         if any(of_row.logprobs for of_row in options):
@@ -227,20 +227,20 @@ class Engine:
                       tokens)
         for row in rows:
             row.chosen += 1
-        self._flights.append(
-            _Flight(rows, AsyncHostCopy(tokens, chances), self._used))
+        self._in_flight.append(
+            _InFlight(rows, AsyncHostCopy(tokens, chances), self._used))
         self._used = False
 
-    def _land(self, ahead: int) -> list[Event]:
+    def _collect(self, pending: int) -> list[Event]:
         """Take in all tokens but those of the last ``ahead`` flights."""
         events: list[Event] = []
-        while len(self._flights) > ahead:
-            flight = self._flights.popleft()
-            tokens, chances = flight.arrival.lists()
-            for i, row in enumerate(flight.rows):
+        while len(self._in_flight) > pending:
+            in_flight = self._in_flight.popleft()
+            tokens, chances = in_flight.host_copy.lists()
+            for i, row in enumerate(in_flight.rows):
                 if row.done:  # it had ended before, unknown to us
-                    self.stats.surplus += 1
-                    self.stats.used -= flight.used
+                    self.stats.wasted_steps += 1
+                    self.stats.active_slot_steps -= in_flight.used
                     continue
                 row.tokens.append(tokens[i])
                 if chances is not None:
@@ -250,10 +250,10 @@ class Engine:
                     if piece:
                         events.append(Event(row.request.tag, piece))
                 row.done = (len(row.tokens) >= row.limit
-                            or row.request.matcher.ends(row.tokens))
+                            or row.request.stop_checker.ends(row.tokens))
         return events
 
-    def _leave(self, events: list[Event]) -> Iterator[Event]:
+    def _retire(self, events: list[Event]) -> Iterator[Event]:
         """Let rows go that have ended, or were cancelled."""
         gone = [
             i for i, row in enumerate(self._rows)
@@ -262,7 +262,7 @@ class Engine:
         events += [self._finish(self._rows[i]) for i in gone]
         if gone:
             for i in gone:
-                self.decoder.extend_keys(i, self._rows[i].tokens)
+                self.decoder.record_tokens(i, self._rows[i].tokens)
             order = self.decoder.drop(gone)
             self._rows = [self._rows[i] for i in order]
             if self._last is not None and self._rows:
@@ -274,7 +274,7 @@ class Engine:
         cancelled = not row.done
         row.done = True
         tokens = row.tokens if row.beams is None else row.beams.best
-        answer = request.matcher.answer(tokens, row.limit)
+        answer = request.stop_checker.answer(tokens, row.limit)
         if cancelled:
             answer = answer._replace(finish='cancelled')
         if request.options.logprobs:
@@ -294,10 +294,10 @@ class Engine:
 
     def _count(self, left: bool) -> None:
         self.stats.steps += 1
-        self.stats.busy += len(self._rows)
+        self.stats.running += len(self._rows)
         if left:
-            self.stats.offered += self.decoder.slots
-            self.stats.used += len(self._rows)
+            self.stats.slot_steps += self.decoder.max_num_seqs
+            self.stats.active_slot_steps += len(self._rows)
         self._used = left
 
     def _new_row(self, request: Request) -> _Row:
@@ -316,9 +316,9 @@ class Engine:
         generator = new_generator(options)
         beams = stream = None
         if self.num_beams > 1:
-            beams = BeamSearch(options, request.matcher, limit, generator)
+            beams = BeamSearch(options, request.stop_checker, limit, generator)
         if request.stream:
-            stream = IncrementalDetokenizer(request.matcher)
+            stream = IncrementalDetokenizer(request.stop_checker)
         return _Row(request, limit, generator, beams, stream)
 
 

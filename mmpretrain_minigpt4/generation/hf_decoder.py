@@ -21,7 +21,7 @@ class HFDecoder:
 
     Args:
         llm: A causal language model of transformers.
-        slots: The largest number of rows at a time.
+        max_num_seqs: The largest number of rows at a time.
         width: Beams of each row.
     """
 
@@ -29,11 +29,11 @@ class HFDecoder:
     # group enters only when the last row of the old one has left.
     refills = False
 
-    def __init__(self, llm: torch.nn.Module, slots: int,
+    def __init__(self, llm: torch.nn.Module, max_num_seqs: int,
                  width: int = 1) -> None:
-        self.llm, self.slots, self.width = llm, slots, width
+        self.llm, self.max_num_seqs, self.width = llm, max_num_seqs, width
         self.num_rows = 0
-        self.num_read = self.num_reused = 0
+        self.num_prefill_tokens = self.num_cached_tokens = 0
         self._cache = None
         self._mask = torch.empty(0)
         known = inspect.signature(llm.forward).parameters
@@ -41,7 +41,7 @@ class HFDecoder:
         self._keeps_some = 'logits_to_keep' in known
 
     @torch.no_grad()
-    def admit(self, prompts: Sequence[Prompt], room: int | None = None
+    def prefill(self, prompts: Sequence[Prompt], room: int | None = None
               ) -> torch.Tensor:
         """Read prompts; there must be no row.
 
@@ -66,7 +66,7 @@ class HFDecoder:
             dict(inputs_embeds=embeds.to(device)),
             (self._mask.cumsum(1) - 1).clamp(min=0))
         self.num_rows = len(prompts)
-        self.num_read += sum(lengths)
+        self.num_prefill_tokens += sum(lengths)
         if self.width > 1:
             self._select(
                 torch.arange(len(prompts),
@@ -117,7 +117,7 @@ class HFDecoder:
             self._cache = None
         return order
 
-    def extend_keys(self, row: int, tokens: Sequence[int]) -> None:
+    def record_tokens(self, row: int, tokens: Sequence[int]) -> None:
         """Nothing: prompts share nothing here."""
 
     def _select(self, rows: torch.Tensor) -> None:

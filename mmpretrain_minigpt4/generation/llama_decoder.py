@@ -31,37 +31,45 @@ class LlamaDecoder:
 
     Args:
         llm: A model that :meth:`Llama.fits`.
-        slots: The largest number of rows at a time.
+        max_num_seqs: The largest number of rows at a time.
         width: Beams of each row.
-        reuse: Whether a prompt takes over what it shares with another.
+        enable_prefix_caching: Whether a prompt takes over what it shares
+            with another.
         kernels: Whether fused kernels are used, where they work.
     """
 
     # New rows may enter while others run.
     refills = True
 
-    def __init__(self, llm: torch.nn.Module, slots: int, width: int = 1,
-                 reuse: bool = True, kernels: bool = True) -> None:
+    def __init__(self,
+                 llm: torch.nn.Module,
+                 max_num_seqs: int,
+                 width: int = 1,
+                 enable_prefix_caching: bool = True,
+                 kernels: bool = True) -> None:
         self.model = Llama(llm, kernels)
-        self.slots, self.width, self.reuse = slots, width, reuse
-        self.cache = self.model.new_cache(slots)
+        self.max_num_seqs, self.width = max_num_seqs, width
+        self.enable_prefix_caching = enable_prefix_caching
+        self.cache = self.model.new_cache(max_num_seqs)
         device = self.model.device
         # Added to attention scores: 0 where a beam sees an entry, minus
         # infinity elsewhere; float[S, w, C].
         self.bias = torch.empty(
-            slots, width, 0, dtype=self.model.dtype, device=device)
-        self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
+            max_num_seqs, width, 0, dtype=self.model.dtype, device=device)
+        self.lengths = torch.zeros(max_num_seqs,
+                                   dtype=torch.long,
+                                   device=device)
         self.positions = self.lengths.clone()
         self._beams = torch.arange(width, device=device)
         self.num_rows = 0
         # What the slots hold, of rows that run and of rows that have left.
-        self._entries = [0] * slots
-        self._keys: list[tuple[int, ...]] = [()] * slots
+        self._entries = [0] * max_num_seqs
+        self._token_hashes: list[tuple[int, ...]] = [()] * max_num_seqs
         # Prompt tokens that were read, and those that were not needed to.
-        self.num_read = self.num_reused = 0
+        self.num_prefill_tokens = self.num_cached_tokens = 0
 
     @torch.no_grad()
-    def admit(self, prompts: Sequence[Prompt], room: int | None = None
+    def prefill(self, prompts: Sequence[Prompt], room: int | None = None
               ) -> torch.Tensor:
         """Read prompts into the next slots.
 
@@ -73,13 +81,13 @@ class LlamaDecoder:
         Returns:
             float[b, V], the logits after each prompt.
         """
-        first, later, origins = self._waves(prompts)
+        first, later, prefix_hits = self._group_by_prefix(prompts)
         if not later:
-            return self._read(prompts, room, origins)
+            return self._read(prompts, room, prefix_hits)
         logits = torch.cat([
             self._read([prompts[i] for i in first], room,
-                       [origins[i] for i in first]),
-            self.admit([prompts[i] for i in later], room)
+                       [prefix_hits[i] for i in first]),
+            self.prefill([prompts[i] for i in later], room)
         ])
         back = torch.empty(len(prompts), dtype=torch.long)
         back[torch.tensor(first + later)] = torch.arange(len(prompts))
@@ -150,41 +158,44 @@ class LlamaDecoder:
         self.num_rows = len(order)
         return order
 
-    def extend_keys(self, row: int, tokens: Sequence[int]) -> None:
+    def record_tokens(self, row: int, tokens: Sequence[int]) -> None:
         """Tell which tokens an only beam has added, for later prompts."""
         # The last token that was chosen was not read.
-        keys = self._keys[row] + tuple(tokens)
-        self._keys[row] = keys[:self._entries[row]]
+        keys = self._token_hashes[row] + tuple(tokens)
+        self._token_hashes[row] = keys[:self._entries[row]]
 
-    def _waves(self, prompts: Sequence[Prompt]
+    def _group_by_prefix(self, prompts: Sequence[Prompt]
                ) -> tuple[list[int], list[int], list[tuple[int, int]]]:
         """Which prompts go first, which can then take over from those.
 
         The origins tell, for each, a slot and how much of it to take.
         """
-        first, later, origins = [], [], []
+        first, later, prefix_hits = [], [], []
         for i, prompt in enumerate(prompts):
             slot, shared = -1, 0
-            if self.reuse and prompt.keys:
+            if self.enable_prefix_caching and prompt.token_hashes:
                 # At least the last token is read, for its logits.
-                most = len(prompt.keys) - 1
-                for other, keys in enumerate(self._keys):
-                    common = min(num_shared_tokens(keys, prompt.keys), most)
+                most = len(prompt.token_hashes) - 1
+                for other, keys in enumerate(self._token_hashes):
+                    common = min(num_shared_tokens(keys, prompt.token_hashes),
+                                 most)
                     if common > shared:
                         slot, shared = other, common
-                here = max((
-                    min(num_shared_tokens(prompts[j].keys, prompt.keys), most)
-                    for j in first), default=0)
+                here = max((min(
+                    num_shared_tokens(prompts[j].token_hashes,
+                                      prompt.token_hashes), most)
+                            for j in first),
+                           default=0)
                 if here >= max(shared, LEAST_SHARED) + LEAST_SHARED:
                     later.append(i)
-                    origins.append((-1, 0))
+                    prefix_hits.append((-1, 0))
                     continue
             first.append(i)
-            origins.append((slot, shared if shared >= LEAST_SHARED else 0))
-        return first, later, origins
+            prefix_hits.append((slot, shared if shared >= LEAST_SHARED else 0))
+        return first, later, prefix_hits
 
     def _read(self, prompts: Sequence[Prompt], room: int | None,
-              origins: Sequence[tuple[int, int]]) -> torch.Tensor:
+              prefix_hits: Sequence[tuple[int, int]]) -> torch.Tensor:
         start, size = self.num_rows, len(prompts)
         lengths = [len(prompt.embeds) for prompt in prompts]
         self._reserve(max(lengths), room)
@@ -192,19 +203,19 @@ class LlamaDecoder:
         # taken over from them is set aside first.
         aside = {
             i: self.cache.take(slot, shared)
-            for i, (slot, shared) in enumerate(origins)
+            for i, (slot, shared) in enumerate(prefix_hits)
             if shared and slot >= start and slot != start + i
         }
-        for i, (slot, shared) in enumerate(origins):
+        for i, (slot, shared) in enumerate(prefix_hits):
             if i in aside:
                 self.cache.put(start + i, aside[i])
             elif shared and slot != start + i:
                 self.cache.copy(slot, start + i, shared)
-        begins = [shared for _, shared in origins]
+        begins = [shared for _, shared in prefix_hits]
         fresh = [length - begin
                  for length, begin in zip(lengths, begins, strict=True)]
-        self.num_read += sum(fresh)
-        self.num_reused += sum(begins)
+        self.num_prefill_tokens += sum(fresh)
+        self.num_cached_tokens += sum(begins)
         device = self.model.device
         longest = max(fresh)
         embeds = prompts[0].embeds.new_zeros(
@@ -240,7 +251,7 @@ class LlamaDecoder:
             len(prompts), 1, len(seen)).masked_fill_(
                 seen >= self.lengths[rows].view(-1, 1, 1), -torch.inf)
         self._entries[rows] = lengths
-        self._keys[rows] = [prompt.keys for prompt in prompts]
+        self._token_hashes[rows] = [prompt.token_hashes for prompt in prompts]
         self.num_rows += len(prompts)
 
     def _reserve(self, stop: int, room: int | None = None) -> None:
@@ -262,7 +273,7 @@ class LlamaDecoder:
         for state in (self.bias, self.lengths, self.positions):
             state[target] = state[source]
         self._entries[target] = length
-        self._keys[target] = self._keys[source]
+        self._token_hashes[target] = self._token_hashes[source]
 
     def _permute(self, start: int, back: Sequence[int]) -> None:
         """Reorder the rows from ``start`` on: place i gets row back[i]."""
@@ -270,7 +281,7 @@ class LlamaDecoder:
             row: (self.cache.take(start + row, self._entries[start + row]),
                   *(state[start + row].clone() for state in
                     (self.bias, self.lengths, self.positions)),
-                  self._entries[start + row], self._keys[start + row])
+                  self._entries[start + row], self._token_hashes[start + row])
             for place, row in enumerate(back) if place != row
         }
         for place, row in enumerate(back):
@@ -281,4 +292,4 @@ class LlamaDecoder:
             self.cache.put(target, entries)
             self.bias[target], self.lengths[target] = bias, length
             self.positions[target] = position
-            self._entries[target], self._keys[target] = number, keys
+            self._entries[target], self._token_hashes[target] = number, keys

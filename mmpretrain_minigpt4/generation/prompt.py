@@ -16,16 +16,16 @@ import torch
 class Prompt(NamedTuple):
     """What stands before an answer.
 
-    ``embeds`` are float[T, E]. ``keys`` name the T tokens: equal keys at the
-    beginning of two prompts mean equal embeddings, whose keys and values
-    need to be computed only once. Without keys nothing is shared.
+    ``embeds`` are float[T, E]. ``token_hashes`` identify the T tokens: equal
+    hashes at the beginning of two prompts mean equal embeddings, whose keys
+    and values are computed once only. Without hashes nothing is shared.
     """
     embeds: torch.Tensor
-    keys: tuple[int, ...] = ()
+    token_hashes: tuple[int, ...] = ()
 
 
 def num_shared_tokens(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many keys two prompts have in common at their beginnings."""
+    """How many tokens two prompts have in common at their beginnings."""
     if first[:len(second)] == second[:len(first)]:
         return min(len(first), len(second))
     low, high = 0, min(len(first), len(second))

@@ -14,7 +14,7 @@ import torch
 from .sampling_params import SamplingParams
 
 
-def penalize(scores: torch.Tensor, tokens: Sequence[int],
+def apply_penalties(scores: torch.Tensor, tokens: Sequence[int],
              options: SamplingParams) -> torch.Tensor:
     """Make what one row has said already less likely, or impossible.
 
@@ -26,11 +26,11 @@ def penalize(scores: torch.Tensor, tokens: Sequence[int],
     if not tokens:
         return scores
     if options.repetition_penalty != 1:
-        said = torch.tensor(sorted(set(tokens)), device=scores.device)
-        of_said = scores[said]
+        generated = torch.tensor(sorted(set(tokens)), device=scores.device)
+        of_said = scores[generated]
         penalty = options.repetition_penalty
         scores = scores.index_put(
-            (said, ),
+            (generated, ),
             torch.where(of_said < 0, of_said * penalty, of_said / penalty))
     size = options.no_repeat_ngram_size
     if size and len(tokens) >= size - 1:
@@ -47,7 +47,7 @@ def penalize(scores: torch.Tensor, tokens: Sequence[int],
     return scores
 
 
-def narrow(scores: torch.Tensor, options: SamplingParams
+def warp_logits(scores: torch.Tensor, options: SamplingParams
            ) -> torch.Tensor:
     """Apply temperature, top-k and top-p to float32[..., V]."""
     scores = scores / options.temperature
@@ -65,7 +65,7 @@ def narrow(scores: torch.Tensor, options: SamplingParams
     return scores
 
 
-def draw(scores: torch.Tensor, options: SamplingParams,
+def sample_token(scores: torch.Tensor, options: SamplingParams,
          generator: torch.Generator | None) -> int:
     """Draw a token of one row.
 
@@ -77,7 +77,7 @@ def draw(scores: torch.Tensor, options: SamplingParams,
         options: Temperature, top-k and top-p.
         generator: None draws from the global state.
     """
-    chances = narrow(scores, options).softmax(-1).double().cumsum(-1)
+    chances = warp_logits(scores, options).softmax(-1).double().cumsum(-1)
     point = torch.rand((), dtype=torch.float64, generator=generator)
     found = torch.searchsorted(
         chances, (point.to(chances.device) * chances[-1]).reshape(1),
@@ -85,14 +85,14 @@ def draw(scores: torch.Tensor, options: SamplingParams,
     return min(int(found), len(chances) - 1)
 
 
-def choose(logits: torch.Tensor, said: Sequence[Sequence[int]],
+def sample(logits: torch.Tensor, generated: Sequence[Sequence[int]],
            options: Sequence[SamplingParams],
            generators: Sequence[torch.Generator | None]) -> torch.Tensor:
     """Choose the next token of each row.
 
     Args:
         logits: float[n, V].
-        said: What each row has generated so far.
+        generated: What each row has generated so far.
         options: Of each row.
         generators: Of each row.
 
@@ -103,7 +103,7 @@ def choose(logits: torch.Tensor, said: Sequence[Sequence[int]],
     changed = {}
     for i, of_row in enumerate(options):
         if of_row.repetition_penalty != 1 or of_row.no_repeat_ngram_size:
-            changed[i] = penalize(scores[i], said[i], of_row)
+            changed[i] = apply_penalties(scores[i], generated[i], of_row)
     if changed:
         scores = scores.clone()
         for i, row in changed.items():
@@ -111,7 +111,7 @@ def choose(logits: torch.Tensor, said: Sequence[Sequence[int]],
     tokens = scores.argmax(-1)
     for i, of_row in enumerate(options):
         if of_row.do_sample:
-            tokens[i] = draw(scores[i], of_row, generators[i])
+            tokens[i] = sample_token(scores[i], of_row, generators[i])
     return tokens
 
 

@@ -70,7 +70,7 @@ class StopChecker:
         found = [at for at in map(data.find, self.stops) if at >= 0]
         return min(found, default=-1)
 
-    def held_back(self, data: bytes) -> int:
+    def partial_stop_len(self, data: bytes) -> int:
         """How many last bytes may be the beginning of a stop text."""
         longest = 0
         for stop in self.stops:
@@ -103,7 +103,7 @@ class StopChecker:
         if at >= 0:
             data = data[:at]
         elif finish == 'length':
-            data = data[:len(data) - self.held_back(data)]
+            data = data[:len(data) - self.partial_stop_len(data)]
         return Answer(kept, data.decode('utf-8', errors='replace').strip(),
                       finish)
 
@@ -115,11 +115,11 @@ class IncrementalDetokenizer:
     anything that may be the beginning of a stop text.
 
     Args:
-        matcher: What ends the row.
+        stop_checker: What ends the row.
     """
 
-    def __init__(self, matcher: StopChecker) -> None:
-        self.matcher = matcher
+    def __init__(self, stop_checker: StopChecker) -> None:
+        self.stop_checker = stop_checker
         self.data = b''
         self.done = False
         self._given = 0
@@ -129,15 +129,16 @@ class IncrementalDetokenizer:
         """Add a token; returns the text that is now certain."""
         if self.done:
             return ''
-        if token_id in self.matcher.end_ids:
+        if token_id in self.stop_checker.end_ids:
             return self.finish(held=False)
-        self.data += self.matcher.bytes_of([token_id])
-        at = self.matcher.find(self.data)
+        self.data += self.stop_checker.bytes_of([token_id])
+        at = self.stop_checker.find(self.data)
         if at >= 0:
             self.data, self.done = self.data[:at], True
             return self._give(at, final=True)
-        return self._give(
-            len(self.data) - self.matcher.held_back(self.data), final=False)
+        return self._give(len(self.data) -
+                          self.stop_checker.partial_stop_len(self.data),
+                          final=False)
 
     def finish(self, held: bool = True) -> str:
         """The rest; ``held`` says that the row broke off for its length."""
@@ -146,7 +147,7 @@ class IncrementalDetokenizer:
         self.done = True
         end = len(self.data)
         if held:
-            end -= self.matcher.held_back(self.data)
+            end -= self.stop_checker.partial_stop_len(self.data)
         return self._give(end, final=True)
 
     def _give(self, end: int, final: bool) -> str:

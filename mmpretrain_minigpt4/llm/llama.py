@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from ..ops import attention, fused_forward, hide_later, kernels, linears
-from ..ops.transfer import send
+from ..ops.transfer import tensor_to_device
 from .fused_layers import fused_layers
 from .kv_cache import KVCache, write
 
@@ -78,7 +78,7 @@ class Llama:
                                     None) or self.num_heads
         self.head_dims = getattr(
             config, 'head_dim', None) or config.hidden_size // self.num_heads
-        self._angles = None
+        self._rope_table = None
         with kernels.off(not use_kernels):
             # Whether a step or a prompt on a CPU goes through kernels; those
             # of GPUs are for steps of static shapes.
@@ -155,7 +155,9 @@ class Llama:
         x = embeds.to(self.dtype)
         operators = kernels.operators(x.device, x.dtype)
         # float[B, T, D] each
-        turns = [table.squeeze(-2) for table in self._turns(place.positions)]
+        cos_sin = [
+            table.squeeze(-2) for table in self._cos_sin(place.positions)
+        ]
         entries, bias = place.entries, place.bias
         if isinstance(entries, int):
             entries = torch.arange(entries, entries + x.shape[1]).expand(
@@ -166,7 +168,7 @@ class Llama:
         def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
             keys, values = held[index]
             q = operators.rotate_and_write(
-                qkv, *turns, keys, values, entries, self.num_heads,
+                qkv, *cos_sin, keys, values, entries, self.num_heads,
                 self.num_kv_heads)
             if place.lengths is not None:
                 return operators.decode_attention(
@@ -203,7 +205,7 @@ class Llama:
             for length, start in zip(lengths, starts, strict=True)
         ])
         even = size * longest == len(slots)
-        slots = send(slots, embeds.device)
+        slots = tensor_to_device(slots, embeds.device)
         if positions is None:
             positions = slots % longest
 
@@ -222,7 +224,7 @@ class Llama:
 
     def _layers(self, embeds: torch.Tensor, positions: torch.Tensor,
                 attend: Callable) -> torch.Tensor:
-        cos, sin = self._turns(positions)
+        cos, sin = self._cos_sin(positions)
         x = embeds.to(self.dtype)
         for index, layer in enumerate(self.layers):
             mixer, mlp = layer.self_attn, layer.mlp
@@ -253,7 +255,7 @@ class Llama:
             (self.num_heads, ), dim=-2)
         return q, k, v
 
-    def _turns(self, positions: torch.Tensor
+    def _cos_sin(self, positions: torch.Tensor
                ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines at positions, float[..., 1, D] each."""
         # On a GPU the largest position would have to be waited for, so the
@@ -261,15 +263,15 @@ class Llama:
         largest = (int(positions.max()) + 1 if positions.device.type == 'cpu'
                    else self.rotary.config.max_position_embeddings)
         return tuple(table[positions].unsqueeze(-2)
-                     for table in self.angles(largest))
+                     for table in self.rope(largest))
 
-    def angles(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def rope(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and signed sines of positions from 0 on, float[P, D] each.
 
         Args:
             number: P is at least this.
         """
-        known = 0 if self._angles is None else self._angles[0].shape[0]
+        known = 0 if self._rope_table is None else self._rope_table[0].shape[0]
         if number > known:
             whole = torch.arange(
                 max(number, 2 * known, 256), device=self.device)
@@ -278,8 +280,8 @@ class Llama:
                 whole.unsqueeze(0))
             first, second = sin[0].chunk(2, dim=-1)
             # float[P, D] each
-            self._angles = cos[0], torch.cat((-first, second), dim=-1)
-        return self._angles
+            self._rope_table = cos[0], torch.cat((-first, second), dim=-1)
+        return self._rope_table
 
 
 def _is_plain(layer: torch.nn.Module) -> bool:

@@ -39,7 +39,7 @@ class GraphedVisionEncoder:
         """
         device, engine = model.device, getattr(model.head, 'engine', None)
         return (replays(device) and engine is not None
-                and engine.graphs_on(device) and 0 < len(images) <= MOST
+                and engine.cuda_graphs_on(device) and 0 < len(images) <= MOST
                 and {'backbone', 'neck'} <= set(model.freeze)
                 and not torch.is_autocast_enabled(device.type)
                 and not any(

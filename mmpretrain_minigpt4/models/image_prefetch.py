@@ -31,14 +31,14 @@ class Seen(NamedTuple):
 
 
 def see(model: torch.nn.Module, batches: Iterable[Mapping],
-        ahead: bool | None = None) -> Iterator[Seen]:
+        prefetch_images: bool | None = None) -> Iterator[Seen]:
     """Encode the images of batches; none is encoded twice in a row.
 
     Args:
         model: A :class:`~.minigpt4.MiniGPT4`.
         batches: Collated samples, read lazily.
-        ahead: Encode a batch while the one before is used; None does so on
-            a GPU.
+        prefetch_images: Encode a batch while the one before is used; None
+            does so on a GPU.
     """
     reuse, device = ImageFeatureCache(), model.device
 
@@ -58,7 +58,7 @@ def see(model: torch.nn.Module, batches: Iterable[Mapping],
                                       batch['data_samples'], strict=True)
         ]
 
-    if device.type != 'cuda' or ahead is False:
+    if device.type != 'cuda' or prefetch_images is False:
         for batch in batches:
             yield from whole(batch)
         return

@@ -232,7 +232,9 @@ class MiniGPT4(BaseModel):
         return self.head.loss_terms(self.extract_feat(images), data_samples)
 
     @torch.no_grad()
-    def answers(self, batches: Iterable[Mapping], slots: int | None = None,
+    def answers(self,
+                batches: Iterable[Mapping],
+                max_num_seqs: int | None = None,
                 **options) -> Iterator[tuple[object, MiniGPT4Error | None]]:
         """Answer collated batches, each sample as soon as it is done.
 
@@ -251,9 +253,9 @@ class MiniGPT4(BaseModel):
             error that says why.
         """
         self._settle()
-        ahead = self.head.engine.ahead
+        prefetch_images = self.head.engine.prefetch_images
         yield from self.head.answers(
-            see(self, batches, ahead), slots, **options)
+            see(self, batches, prefetch_images), max_num_seqs, **options)
 
     def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
                      ) -> torch.Tensor | list[torch.Tensor]:

@@ -37,44 +37,44 @@ class CUDAGraphRunner:
         self.function, self.idle, self.on = function, idle, on
         self.what = what
         # How many recordings were made, and how long that took.
-        self.number, self.seconds = 0, 0.0
-        self._known: dict[Hashable, tuple[Callable, torch.Tensor]] = {}
+        self.num_graphs, self.capture_seconds = 0, 0.0
+        self._graphs: dict[Hashable, tuple[Callable, torch.Tensor]] = {}
         self._pool = None
 
     def __call__(self, *shapes: Hashable) -> torch.Tensor:
         """What the function gives; the next call may overwrite it."""
-        if self.on and shapes not in self._known:
-            self._record(shapes)
+        if self.on and shapes not in self._graphs:
+            self._capture(shapes)
         if not self.on:
             return self.function(*shapes)
-        replay, out = self._known[shapes]
+        replay, out = self._graphs[shapes]
         replay()
         return out
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop the recordings, before what they read is moved."""
-        self._known.clear()
+        self._graphs.clear()
         # PyTorch lets nobody into a pool whose recordings are all gone.
         self._pool = None
 
-    def _record(self, shapes: tuple) -> None:
+    def _capture(self, shapes: tuple) -> None:
         started = time.perf_counter()
         if self._pool is None:
             self._pool = new_pool()
         try:
             with self.idle():
-                self._known[shapes] = capture(
+                self._graphs[shapes] = capture(
                     lambda: self.function(*shapes), self._pool)
         except Exception as error:  # whatever a layer or a driver may raise
             self.on = False
-            self.forget()
+            self.reset()
             logging.getLogger(__name__).warning(
                 '%s goes on without CUDA graphs, which could not be recorded: '
-                '%s. Leave them out by model.head.engine.graphs=False.',
+                '%s. Leave them out by model.head.engine.cuda_graphs=False.',
                 self.what, ' '.join(str(error).split())[:300] or repr(error))
             return
-        self.number += 1
-        self.seconds += time.perf_counter() - started
+        self.num_graphs += 1
+        self.capture_seconds += time.perf_counter() - started
 
 
 def new_pool():

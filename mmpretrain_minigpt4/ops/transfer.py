@@ -15,10 +15,10 @@ def to_device(values: Sequence, device: torch.device) -> torch.Tensor:
     From pinned memory the copy takes its turn; from any other the host
     would wait until the device has done all that was asked of it before.
     """
-    return send(torch.tensor(values), device)
+    return tensor_to_device(torch.tensor(values), device)
 
 
-def send(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+def tensor_to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A tensor of the host on a device, as of :func:`to_device`."""
     if device.type != 'cuda' or x.is_cuda:
         return x.to(device)

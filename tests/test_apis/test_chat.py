@@ -58,9 +58,9 @@ def test_a_new_turn_reads_its_own_words_only(chat):
     chat.ask(QUESTIONS[1])
     read = []
     for i in range(8):
-        before = chat._engine.stats.read
+        before = chat._engine.stats.prefill_tokens
         chat.ask(QUESTIONS[i % 4])
-        read.append(chat._engine.stats.read - before)
+        read.append(chat._engine.stats.prefill_tokens - before)
     words = chat.model.head.tokenizer.encode
     for i, number in enumerate(read):
         frame = words(f'###Human: {QUESTIONS[i % 4]}###Assistant: ')

@@ -57,7 +57,7 @@ def test_answers_may_come_in_any_order(tmp_path, monkeypatch):
                                      strict=True):
                 drawn.append((int(image.flatten()[0]), sample.question_id))
 
-    def backwards(model, batches, slots=None):
+    def backwards(model, batches, max_num_seqs=None):
         yield from reversed([x for b in batches for x in model.test_step(b)])
 
     monkeypatch.setattr(test_loop, 'answers_of', backwards)

@@ -22,5 +22,9 @@ def prompts(llm):
                              generator=generator).tolist()
 
     stem = draw(9)
-    return [stem + draw(3), draw(4), stem + draw(7), stem[:6] + draw(2),
-            draw(1), stem + draw(1), draw(12)]
+    return [
+        stem + draw(3),
+        draw(4), stem + draw(7), stem[:6] + draw(2),
+        draw(1), stem + draw(1),
+        draw(12)
+    ]

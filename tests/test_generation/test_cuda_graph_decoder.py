@@ -15,9 +15,7 @@ from mmpretrain_minigpt4.generation import (
     SamplingParams,
     StopChecker,
     answer_all,
-)
-from mmpretrain_minigpt4.generation import (
-    decoder_pool as keeping,
+    decoder_pool,
 )
 from mmpretrain_minigpt4.generation.cuda_graph_decoder import (
     CUDAGraphDecoder,
@@ -29,22 +27,25 @@ from mmpretrain_minigpt4.ops import cuda_graphs, kernels
 
 def static(**settings):
     # Without kernels: Triton's interpreter, if it is on, takes its time.
-    return EngineConfig(graphs=True, **{'kernels': False, **settings})
+    return EngineConfig(cuda_graphs=True, **{'kernels': False, **settings})
 
 
-@pytest.mark.parametrize('lag', [0, 2])
+@pytest.mark.parametrize('async_steps', [0, 2])
 @pytest.mark.parametrize('settings', [
     dict(), dict(logprobs=True), dict(repetition_penalty=1.7),
     dict(do_sample=True, seed=2), dict(num_beams=3),
     dict(num_beams=4, length_penalty=-1.0)])
-def test_answers_are_those_of_plain_steps(llm, prompts, settings, lag):
+def test_answers_are_those_of_plain_steps(llm, prompts, settings, async_steps):
     options = SamplingParams(max_new_tokens=14, **settings)
     asked = [
         one._replace(options=options.replace(max_new_tokens=2 + 5 * i % 13))
         for i, one in enumerate(requests(llm, prompts * 2, options, 'ab'))
     ]
-    plain = answer_all(llm, asked, settings=EngineConfig(slots=5))
-    found = answer_all(llm, asked, settings=static(slots=5, lag=lag))
+    plain = answer_all(llm, asked, settings=EngineConfig(max_num_seqs=5))
+    found = answer_all(llm,
+                       asked,
+                       settings=static(max_num_seqs=5,
+                                       async_steps=async_steps))
     assert [x[:3] for x in found] == [x[:3] for x in plain]
     for one, other in zip(found, plain, strict=True):
         assert one.logprobs == (other.logprobs and
@@ -59,8 +60,9 @@ def test_answers_are_those_of_plain_steps(llm, prompts, settings, lag):
 def test_the_whole_family_steps_so(prompts, kind, settings):
     llm = build(kind, **settings)
     asked = requests(llm, prompts, SamplingParams(max_new_tokens=10))
-    assert answer_all(llm, asked, settings=static(slots=3)) == answer_all(
-        llm, asked)
+    assert answer_all(llm, asked,
+                      settings=static(max_num_seqs=3)) == answer_all(
+                          llm, asked)
 
 
 @torch.no_grad()
@@ -69,7 +71,7 @@ def test_logits_are_those_of_plain_steps(prompts, dtype):
     llm = build('llama').to(dtype)
     decoders = [LlamaDecoder(llm, 7), CUDAGraphDecoder(llm, 7, kernels=False)]
     embeds = llm.get_input_embeddings()
-    logits = [decoder.admit([
+    logits = [decoder.prefill([
         Prompt(embeds(torch.tensor(ids)), tuple(ids)) for ids in prompts
     ]) for decoder in decoders]
     seen = []
@@ -86,7 +88,7 @@ def test_rows_that_do_not_run_are_left_alone(llm, prompts):
     decoder = CUDAGraphDecoder(llm, 4, kernels=False)
     embeds = llm.get_input_embeddings()
     with torch.no_grad():
-        decoder.admit([Prompt(embeds(torch.tensor(ids)))
+        decoder.prefill([Prompt(embeds(torch.tensor(ids)))
                        for ids in prompts[:4]])
     decoder.drop([3])  # three rows run in a bucket of four
     before = [x[:, 3].clone() for x in (decoder.cache.keys,
@@ -119,7 +121,7 @@ def recorded(monkeypatch):
     monkeypatch.setattr(
         CUDAGraphDecoder, '__init__',
         _with(CUDAGraphDecoder.__init__, lambda decoder: setattr(
-            decoder.graphs, 'on', True)))
+            decoder.graph_runner, 'on', True)))
     return made
 
 
@@ -137,12 +139,14 @@ def test_recording_in_the_midst_of_rows_changes_no_answer(
         llm, prompts, recorded, num_beams):
     options = SamplingParams(num_beams=num_beams)
     asked = [
-        one._replace(matcher=StopChecker(TABLE),
+        one._replace(stop_checker=StopChecker(TABLE),
                      options=options.replace(max_new_tokens=4 + 9 * i))
         for i, one in enumerate(requests(llm, prompts, options))
     ]
-    plain = answer_all(llm, asked, settings=EngineConfig(slots=5))
-    assert answer_all(llm, asked, settings=static(slots=5, lag=1)) == plain
+    plain = answer_all(llm, asked, settings=EngineConfig(max_num_seqs=5))
+    assert answer_all(llm,
+                      asked,
+                      settings=static(max_num_seqs=5, async_steps=1)) == plain
     # Rows 1, 2, 4 and 5 of entries to 64 and to 128, at most, and those of
     # them again whose cache has grown.
     assert 3 <= len(recorded) <= 12
@@ -159,30 +163,30 @@ def test_what_cannot_be_recorded_goes_without(
     monkeypatch.setattr(cuda_graphs, 'capture', fail)
     asked = requests(llm, prompts, SamplingParams(max_new_tokens=9))
     with caplog.at_level(logging.WARNING):
-        found = answer_all(llm, asked, settings=static(slots=3))
+        found = answer_all(llm, asked, settings=static(max_num_seqs=3))
     assert found == answer_all(llm, asked)
-    said, = (x.getMessage() for x in caplog.records)
-    assert 'operation not permitted when capturing' in said
-    assert 'engine.graphs=False' in said
+    generated, = (x.getMessage() for x in caplog.records)
+    assert 'operation not permitted when capturing' in generated
+    assert 'engine.cuda_graphs=False' in generated
 
 
 def test_recordings_are_kept_for_the_next_call(prompts, recorded):
     llm = build('llama')
     asked = requests(llm, prompts[:3], SamplingParams(max_new_tokens=6))
     first = answer_all(llm, asked, settings=static())
-    kept, made = keeping.kept_decoder(llm), len(recorded)
+    kept, made = decoder_pool.pooled_decoder(llm), len(recorded)
     assert made and answer_all(llm, asked[::-1], settings=static()
                                ) == first[::-1]
-    assert keeping.kept_decoder(llm) is kept and len(recorded) == made
+    assert decoder_pool.pooled_decoder(llm) is kept and len(recorded) == made
     # What was said before serves nobody: weights may have been trained.
-    assert kept.num_reused < 3 * 9
+    assert kept.num_cached_tokens < 3 * 9
 
 
 def test_a_cache_that_has_grown_is_recorded_anew(llm, prompts, recorded):
-    decoder = Engine(llm, slots=1, settings=static()).decoder
+    decoder = Engine(llm, max_num_seqs=1, settings=static()).decoder
     ids = torch.tensor(prompts[0])
     with torch.no_grad():
-        decoder.admit([Prompt(llm.get_input_embeddings()(ids))], room=1)
+        decoder.prefill([Prompt(llm.get_input_embeddings()(ids))], room=1)
     for _ in range(90):
         decoder.step(torch.full((1, 1), 5))
     assert decoder.cache.capacity >= 102 and len(recorded) == 2
@@ -200,12 +204,12 @@ def test_nothing_is_kept_of_other_weights(prompts, change):
     llm = build('llama')
     asked = requests(llm, prompts[:2], SamplingParams(max_new_tokens=4))
     answer_all(llm, asked, settings=static())
-    kept = keeping.kept_decoder(llm)
+    kept = decoder_pool.pooled_decoder(llm)
     change(llm)
     assert answer_all(llm, asked, settings=static()) == answer_all(llm, asked)
-    assert keeping.kept_decoder(llm) is not kept
-    keeping.release(llm)
-    assert keeping.kept_decoder(llm) is None
+    assert decoder_pool.pooled_decoder(llm) is not kept
+    decoder_pool.evict(llm)
+    assert decoder_pool.pooled_decoder(llm) is None
 
 
 def test_an_engine_that_is_kept_steps_with_new_weights(prompts, recorded):
@@ -230,8 +234,9 @@ def test_steps_are_static_on_gpus_and_where_it_is_asked_for(llm):
     assert type(Engine(llm).decoder) is LlamaDecoder
     assert type(Engine(llm, settings=static()).decoder) is CUDAGraphDecoder
     settings = EngineConfig()
-    assert settings.graphs_on(torch.device('cuda'))
-    assert not EngineConfig(graphs=False).graphs_on(torch.device('cuda'))
+    assert settings.cuda_graphs_on(torch.device('cuda'))
+    assert not EngineConfig(cuda_graphs=False).cuda_graphs_on(
+        torch.device('cuda'))
 
 
 @pytest.mark.gpu
@@ -244,17 +249,21 @@ def test_recordings_on_a_gpu_give_the_answers_of_plain_steps(
         'cuda', dtype)
     options = SamplingParams(max_new_tokens=70, num_beams=num_beams)
     asked = [
-        one._replace(matcher=StopChecker(TABLE),
+        one._replace(stop_checker=StopChecker(TABLE),
                      options=options.replace(max_new_tokens=5 + 9 * i % 66))
         for i, one in enumerate(requests(llm, prompts * 2, options))
     ]
     plain = answer_all(llm, asked, settings=EngineConfig(
-        slots=5, graphs=False, lag=0))
-    for lag in (0, 1):
-        found = answer_all(llm, asked, settings=EngineConfig(
-            slots=5, graphs=True, kernels=kernels, lag=lag))
-        kept = keeping.kept_decoder(llm)
-        assert kept.graphs.on and kept.graphs.number >= 2
+        max_num_seqs=5, cuda_graphs=False, async_steps=0))
+    for async_steps in (0, 1):
+        found = answer_all(llm,
+                           asked,
+                           settings=EngineConfig(max_num_seqs=5,
+                                                 cuda_graphs=True,
+                                                 kernels=kernels,
+                                                 async_steps=async_steps))
+        kept = decoder_pool.pooled_decoder(llm)
+        assert kept.graph_runner.on and kept.graph_runner.num_graphs >= 2
         if dtype == torch.float32:
             assert found == plain
         else:

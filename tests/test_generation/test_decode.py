@@ -51,7 +51,7 @@ def pad(prompts):
     return embeds, mask
 
 
-def matcher(*stops, end=(END, )):
+def stop_checker(*stops, end=(END, )):
     return StopChecker(TABLE, stops, end)
 
 
@@ -70,7 +70,7 @@ def by_hand(llm, prompt, number):
 def test_a_greedy_batch_equals_a_loop_written_by_hand(llm, prompts):
     options = SamplingParams(max_new_tokens=12)
     before = llm.generation_config.to_dict()
-    found = decode(llm, *pad(prompts), options, matcher(end=()))
+    found = decode(llm, *pad(prompts), options, stop_checker(end=()))
     for answer, prompt in zip(found, prompts, strict=True):
         assert answer.token_ids == by_hand(llm, prompt, 12)
         assert answer.finish == 'length'
@@ -81,7 +81,7 @@ def test_rows_stop_one_by_one(llm, prompts):
     whole = [by_hand(llm, prompt, 12) for prompt in prompts]
     stop = chr(TABLE[whole[0][4]][0]) if whole[0][4] > 2 else 'a'
     options = SamplingParams(max_new_tokens=12, stops=(stop, ))
-    found = decode(llm, *pad(prompts), options, matcher(stop, end=()))
+    found = decode(llm, *pad(prompts), options, stop_checker(stop, end=()))
     for answer, ids in zip(found, whole, strict=True):
         text = b''.join(TABLE[i] for i in ids).decode()
         assert answer.text == text.split(stop)[0]
@@ -102,9 +102,9 @@ def test_rows_stop_one_by_one(llm, prompts):
 ])
 def test_a_batch_equals_single_calls(llm, prompts, settings):
     options = SamplingParams(max_new_tokens=9, **settings)
-    together = decode(llm, *pad(prompts), options, matcher('ab', 'q'))
+    together = decode(llm, *pad(prompts), options, stop_checker('ab', 'q'))
     alone = [
-        decode(llm, *pad([prompt]), options, matcher('ab', 'q'))[0]
+        decode(llm, *pad([prompt]), options, stop_checker('ab', 'q'))[0]
         for prompt in prompts
     ]
     assert [a.text for a in together] == [a.text for a in alone]
@@ -112,9 +112,9 @@ def test_a_batch_equals_single_calls(llm, prompts, settings):
 
 def test_penalties_change_the_answer(llm, prompts):
     plain = decode(llm, *pad(prompts), SamplingParams(max_new_tokens=12),
-                   matcher(end=()))
+                   stop_checker(end=()))
     options = SamplingParams(max_new_tokens=12, no_repeat_ngram_size=1)
-    varied = decode(llm, *pad(prompts), options, matcher(end=()))
+    varied = decode(llm, *pad(prompts), options, stop_checker(end=()))
     assert all(len(set(a.token_ids)) == 12 for a in varied)
     assert plain != varied
 
@@ -124,11 +124,12 @@ def test_a_seed_repeats_and_leaves_the_random_state_alone(llm, prompts):
     def draw(seed, **settings):
         options = SamplingParams(
             max_new_tokens=12, do_sample=True, seed=seed, **settings)
-        return decode(llm, *pad(prompts), options, matcher(end=()))
+        return decode(llm, *pad(prompts), options, stop_checker(end=()))
 
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first, second, other = draw(1), draw(1), draw(10**40)
+    first, second, other = draw(1), draw(1), draw(
+        10**40)
     assert torch.equal(before, torch.get_rng_state())
     assert first == second != other
     assert draw(1, num_beams=2) == draw(1, num_beams=2)
@@ -136,22 +137,28 @@ def test_a_seed_repeats_and_leaves_the_random_state_alone(llm, prompts):
 
 def test_top_k_of_one_and_a_tiny_top_p_are_greedy(llm, prompts):
     greedy = decode(llm, *pad(prompts), SamplingParams(max_new_tokens=8),
-                    matcher(end=()))
+                    stop_checker(end=()))
     for settings in (dict(top_k=1), dict(top_p=1e-6), dict(temperature=1e-3)):
         options = SamplingParams(
             max_new_tokens=8, do_sample=True, seed=0, **settings)
-        assert decode(llm, *pad(prompts), options, matcher(end=())) == greedy
+        assert decode(llm, *pad(prompts), options,
+                      stop_checker(end=())) == greedy
 
 
 def test_each_row_has_its_own_room_in_the_context(llm, prompts):
     options = SamplingParams(max_new_tokens=10**12)
-    found = decode(llm, *pad(prompts), options, matcher(end=()), context=10)
+    found = decode(llm,
+                   *pad(prompts),
+                   options,
+                   stop_checker(end=()),
+                   context=10)
     assert [len(a.token_ids) for a in found] == [7, 3, 5, 9]
     for answer, prompt in zip(found, prompts, strict=True):
-        alone = decode(llm, *pad([prompt]), options, matcher(end=()), 10)[0]
+        alone = decode(llm, *pad([prompt]), options, stop_checker(end=()),
+                       10)[0]
         assert answer == alone
 
 
 def test_a_prompt_that_fills_the_context_is_refused(llm, prompts):
     with pytest.raises(PromptError, match='has 7 tokens.*holds 7'):
-        decode(llm, *pad(prompts), SamplingParams(), matcher(), context=7)
+        decode(llm, *pad(prompts), SamplingParams(), stop_checker(), context=7)

@@ -42,7 +42,7 @@ def by_transformers(llm, ids, options):
 
 
 @pytest.mark.parametrize('engine', [
-    dict(), dict(kernels=False), dict(fast=False)])
+    dict(), dict(kernels=False), dict(use_fast_forward=False)])
 @pytest.mark.parametrize('settings', [
     dict(),
     dict(repetition_penalty=1.7),
@@ -59,7 +59,7 @@ def test_tokens_equal_those_of_transformers(llm, prompts, settings, engine):
     options = SamplingParams(max_new_tokens=14, **settings)
     found = answer_all(
         llm, requests(llm, prompts, options),
-        settings=EngineConfig(slots=3, **engine))
+        settings=EngineConfig(max_num_seqs=3, **engine))
     expected = [by_transformers(llm, ids, options) for ids in prompts]
     assert [answer.token_ids for answer in found] == expected
     # Some end by themselves and some do not, or little would be shown.
@@ -78,7 +78,7 @@ def test_tokens_equal_those_of_transformers(llm, prompts, settings, engine):
 ])
 def test_the_family_takes_the_fast_way_and_agrees(prompts, kind, settings):
     llm = build(kind, **settings)
-    engine = Engine(llm, slots=2)
+    engine = Engine(llm, max_num_seqs=2)
     assert isinstance(engine.decoder, LlamaDecoder)
     options = SamplingParams(max_new_tokens=10)
     expected = [by_transformers(llm, ids, options) for ids in prompts]
@@ -100,50 +100,58 @@ def test_the_family_takes_the_fast_way_and_agrees(prompts, kind, settings):
 def test_others_take_the_general_way_and_agree(prompts, kind, settings,
                                                num_beams):
     llm = build(kind, **settings)
-    engine = Engine(llm, slots=2)
+    engine = Engine(llm, max_num_seqs=2)
     assert isinstance(engine.decoder, HFDecoder)
     options = SamplingParams(max_new_tokens=8, num_beams=num_beams)
     found = answer_all(llm, requests(llm, prompts, options),
-                       settings=EngineConfig(slots=3))
+                       settings=EngineConfig(max_num_seqs=3))
     assert [answer.token_ids for answer in found] == [
         by_transformers(llm, ids, options) for ids in prompts
     ]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('reuse', [True, False])
+@pytest.mark.parametrize('enable_prefix_caching', [True, False])
 @pytest.mark.parametrize('kernels', [True, False])
-def test_logits_equal_those_of_the_whole_text(llm, prompts, reuse, kernels):
-    decoder = LlamaDecoder(llm, slots=len(prompts), reuse=reuse,
+def test_logits_equal_those_of_the_whole_text(llm, prompts,
+                                              enable_prefix_caching, kernels):
+    decoder = LlamaDecoder(llm,
+                           max_num_seqs=len(prompts),
+                           enable_prefix_caching=enable_prefix_caching,
                            kernels=kernels)
-    said = [list(ids) for ids in prompts]
+    generated = [list(ids) for ids in prompts]
     embeds = llm.get_input_embeddings()
-    logits = decoder.admit(
-        [Prompt(embeds(torch.tensor(ids)), tuple(ids)) for ids in said])
+    logits = decoder.prefill(
+        [Prompt(embeds(torch.tensor(ids)), tuple(ids)) for ids in generated])
     for _ in range(5):
-        for ids, row in zip(said, logits, strict=True):
+        for ids, row in zip(generated, logits, strict=True):
             expected = llm(torch.tensor([ids])).logits[0, -1]
             torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-5)
         tokens = logits.argmax(-1)
-        for ids, token in zip(said, tokens.tolist(), strict=True):
+        for ids, token in zip(generated, tokens.tolist(), strict=True):
             ids.append(token)
         logits = decoder.step(tokens.unsqueeze(1))[:, 0]
-    assert (decoder.num_reused > 0) == reuse
+    assert (decoder.num_cached_tokens > 0) == enable_prefix_caching
 
 
-@pytest.mark.parametrize('slots', [1, 2, 7])
-@pytest.mark.parametrize('patience', [0, 4])
-def test_slots_and_sharing_change_no_text(llm, prompts, slots, patience):
+@pytest.mark.parametrize('max_num_seqs', [1, 2, 7])
+@pytest.mark.parametrize('prefill_wait_steps', [0, 4])
+def test_slots_and_sharing_change_no_text(llm, prompts, max_num_seqs,
+                                          prefill_wait_steps):
     options = SamplingParams(max_new_tokens=20)
     many = prompts * 3
     plain = answer_all(
         llm, requests(llm, many, options, 'ab', 'q'),
-        settings=EngineConfig(fast=False))
-    for reuse, kernels in itertools.product((True, False), repeat=2):
-        found = answer_all(
-            llm, requests(llm, many, options, 'ab', 'q'),
-            settings=EngineConfig(slots, True, reuse, patience,
-                                    kernels=kernels))
+        settings=EngineConfig(use_fast_forward=False))
+    for enable_prefix_caching, kernels in itertools.product((True, False),
+                                                            repeat=2):
+        found = answer_all(llm,
+                           requests(llm, many, options, 'ab', 'q'),
+                           settings=EngineConfig(max_num_seqs,
+                                                 True,
+                                                 enable_prefix_caching,
+                                                 prefill_wait_steps,
+                                                 kernels=kernels))
         assert found == plain
 
 
@@ -152,10 +160,10 @@ def test_a_free_slot_is_filled_at_once(llm, prompts):
     lengths = [3, 40, 5, 8, 30, 2, 9, 4, 6, 25, 3, 7] * 4
     asked = [
         request(llm, prompts[i % 7], SamplingParams(max_new_tokens=length),
-                tag=i)._replace(matcher=StopChecker(TABLE))
+                tag=i)._replace(stop_checker=StopChecker(TABLE))
         for i, length in enumerate(lengths)
     ]
-    engine = Engine(llm, slots=4)
+    engine = Engine(llm, max_num_seqs=4)
     events = [event for event in engine.run(asked) if event.answer]
     assert sorted(event.tag for event in events) == list(range(48))
     for event in events:
@@ -176,7 +184,9 @@ def test_requests_are_taken_only_as_slots_are_free(llm, prompts):
             yield request(llm, ids, SamplingParams(max_new_tokens=6),
                           tag=i)
 
-    events = answer_stream(llm, source(), settings=EngineConfig(slots=2))
+    events = answer_stream(llm,
+                           source(),
+                           settings=EngineConfig(max_num_seqs=2))
     next(events)
     assert len(taken) <= 4
     list(events)
@@ -199,10 +209,10 @@ def test_pieces_of_a_stream_make_the_answer(llm, prompts):
 
 def test_a_cancelled_row_leaves_and_the_others_stay(llm, prompts):
     options = SamplingParams(max_new_tokens=30)
-    asked = [r._replace(stream=True, matcher=StopChecker(TABLE))
+    asked = [r._replace(stream=True, stop_checker=StopChecker(TABLE))
              for r in requests(llm, prompts[:3], options)]
     whole = answer_all(llm, asked)
-    engine, found = Engine(llm, slots=3), {}
+    engine, found = Engine(llm, max_num_seqs=3), {}
     for number, event in enumerate(engine.run(asked)):
         if number == 9:
             engine.cancel(1)
@@ -216,7 +226,7 @@ def test_a_cancelled_row_leaves_and_the_others_stay(llm, prompts):
 
 def test_an_engine_is_clean_after_a_run_was_left(llm, prompts):
     options = SamplingParams(max_new_tokens=9)
-    engine = Engine(llm, slots=3)
+    engine = Engine(llm, max_num_seqs=3)
     asked = requests(llm, prompts[:3], options)
     run = engine.run([r._replace(stream=True) for r in asked])
     next(run)
@@ -227,17 +237,17 @@ def test_an_engine_is_clean_after_a_run_was_left(llm, prompts):
 
 def test_a_longer_talk_reads_only_what_is_new(llm, prompts):
     options = SamplingParams(max_new_tokens=5)
-    engine = Engine(llm, slots=1)
+    engine = Engine(llm, max_num_seqs=1)
     talk = list(prompts[2])
     for _ in range(4):
         asked = request(llm, talk, options)
-        before = engine.stats.read
+        before = engine.stats.prefill_tokens
         answer, = (event.answer for event in engine.run([asked]))
         assert answer == answer_all(
-            llm, [asked], settings=EngineConfig(fast=False))[0]
+            llm, [asked], settings=EngineConfig(use_fast_forward=False))[0]
         first = len(talk) == len(prompts[2])
         # The last token of an answer was chosen, but never read.
-        assert engine.stats.read - before == (16 if first else 4)
+        assert engine.stats.prefill_tokens - before == (16 if first else 4)
         talk += answer.token_ids + [5, 9, 11]
 
 
@@ -285,7 +295,7 @@ def test_draws_follow_the_chances(llm, prompts):
 
 
 def test_what_cannot_be_is_refused(llm, prompts):
-    engine = Engine(llm, slots=1)
+    engine = Engine(llm, max_num_seqs=1)
     for settings, message in ((dict(num_beams=2), '1 beams a row.*for 2'), ):
         options = SamplingParams(**settings)
         with pytest.raises(GenerationError, match=message):
@@ -296,5 +306,6 @@ def test_what_cannot_be_is_refused(llm, prompts):
     with pytest.raises(GenerationError, match='num_beams=1 only'):
         answer_all(llm, [request(llm, prompts[0], SamplingParams(
             num_beams=2, logprobs=True))])
-    with pytest.raises(GenerationError, match='slots must be at least 1'):
-        EngineConfig(slots=0)
+    with pytest.raises(GenerationError,
+                       match='max_num_seqs must be at least'):
+        EngineConfig(max_num_seqs=0)

@@ -16,48 +16,48 @@ FACE = '\U0001f600'
 
 
 @pytest.fixture
-def matcher():
+def stop_checker():
     return StopChecker(TABLE, ['###'], end_ids=[0])
 
 
 @pytest.mark.parametrize('ending', [[ONE], [TWO, SHARP], [SHARP, TWO],
                                     [SHARP] * 3, [6, SHARP], [TWO, 7]])
-def test_every_spelling_stops_and_none_is_printed(matcher, ending):
-    answer = matcher.answer([RED, BLUE, *ending, RED])
+def test_every_spelling_stops_and_none_is_printed(stop_checker, ending):
+    answer = stop_checker.answer([RED, BLUE, *ending, RED])
     assert answer.text == ('red blue.' if 6 in ending else 'red blue')
     assert answer.finish == 'stop'
     assert answer.token_ids == [RED, BLUE, *ending]
-    assert matcher.ends([RED, BLUE, *ending])
-    assert not matcher.ends([RED, BLUE, *ending[:-1]])
+    assert stop_checker.ends([RED, BLUE, *ending])
+    assert not stop_checker.ends([RED, BLUE, *ending[:-1]])
 
 
-def test_the_end_token_stops(matcher):
-    answer = matcher.answer([RED, 0, 0, 0])
+def test_the_end_token_stops(stop_checker):
+    answer = stop_checker.answer([RED, 0, 0, 0])
     assert answer[:3] == ([RED, 0], 'red', 'stop')
 
 
-def test_half_a_stop_text_at_the_length_limit_is_not_printed(matcher):
-    assert matcher.answer([RED, TWO])[:3] == ([RED, TWO], 'red', 'length')
-    assert matcher.answer([RED, TWO, SHARP], limit=2).text == 'red'
+def test_half_a_stop_text_at_the_length_limit_is_not_printed(stop_checker):
+    assert stop_checker.answer([RED, TWO])[:3] == ([RED, TWO], 'red', 'length')
+    assert stop_checker.answer([RED, TWO, SHARP], limit=2).text == 'red'
 
 
-def test_half_a_stop_text_before_the_end_token_is_meant(matcher):
-    assert matcher.answer([RED, SHARP, 0]).text == 'red#'
+def test_half_a_stop_text_before_the_end_token_is_meant(stop_checker):
+    assert stop_checker.answer([RED, SHARP, 0]).text == 'red#'
 
 
 def test_several_stop_texts_end_at_the_first():
-    matcher = StopChecker(TABLE, ['###', ' blue', 'd b'])
-    assert matcher.answer([RED, BLUE, ONE]).text == 're'
+    stop_checker = StopChecker(TABLE, ['###', ' blue', 'd b'])
+    assert stop_checker.answer([RED, BLUE, ONE]).text == 're'
 
 
-def test_padding_and_unknown_ids_stand_for_nothing(matcher):
-    assert matcher.answer([RED, 99, -1]).text == 'red'
-    assert matcher.answer([])[:3] == ([], '', 'length')
+def test_padding_and_unknown_ids_stand_for_nothing(stop_checker):
+    assert stop_checker.answer([RED, 99, -1]).text == 'red'
+    assert stop_checker.answer([])[:3] == ([], '', 'length')
 
 
 def test_without_stop_texts_only_the_end_token_stops():
-    matcher = StopChecker(TABLE, [], [0])
-    assert matcher.answer([ONE, RED, 0]).text == '### red'
+    stop_checker = StopChecker(TABLE, [], [0])
+    assert stop_checker.answer([ONE, RED, 0]).text == '### red'
 
 
 @pytest.mark.parametrize('tokens', [
@@ -65,23 +65,23 @@ def test_without_stop_texts_only_the_end_token_stops():
     [RED, TWO], [8, 9, ONE], [8, 9], [8], [RED, 8, 0], [ONE], [0], [],
     [7, RED, 7, SHARP, TWO]
 ])
-def test_a_stream_gives_what_the_whole_answer_gives(matcher, tokens):
-    stream = IncrementalDetokenizer(matcher)
+def test_a_stream_gives_what_the_whole_answer_gives(stop_checker, tokens):
+    stream = IncrementalDetokenizer(stop_checker)
     parts = [stream.push(token) for token in tokens]
     parts.append(stream.finish())
-    assert ''.join(parts) == matcher.answer(tokens).text
+    assert ''.join(parts) == stop_checker.answer(tokens).text
     # What was given is never taken back, and never part of a stop text.
     assert '##' not in ''.join(parts)
 
 
-def test_a_stream_never_splits_a_character(matcher):
-    stream = IncrementalDetokenizer(matcher)
+def test_a_stream_never_splits_a_character(stop_checker):
+    stream = IncrementalDetokenizer(stop_checker)
     assert stream.push(8) == ''
     assert stream.push(9) == FACE
 
 
-def test_a_stream_holds_back_what_may_be_a_stop_text(matcher):
-    stream = IncrementalDetokenizer(matcher)
+def test_a_stream_holds_back_what_may_be_a_stop_text(stop_checker):
+    stream = IncrementalDetokenizer(stop_checker)
     assert stream.push(RED) == 'red'
     assert stream.push(TWO) == ''
     assert stream.push(RED) == '## red'

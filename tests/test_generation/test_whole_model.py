@@ -26,28 +26,36 @@ def model(request):
 def answers(model, settings):
     """Texts by sample: ten images in batches of three, lengths uneven."""
     model.head.engine = settings
-    draw = torch.Generator().manual_seed(0)
+    sample_token = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (10, 3, 28, 28), dtype=torch.uint8,
-                           generator=draw)
+                           generator=sample_token)
     samples = make_samples(model, 10, 40)
     batches = (dict(inputs=images[i:i + 3], data_samples=samples[i:i + 3])
                for i in range(0, 10, 3))
-    for _, error in model.answers(batches, slots=4, max_new_tokens=12):
+    for _, error in model.answers(batches, max_num_seqs=4, max_new_tokens=12):
         assert error is None
     return [sample.pred_caption for sample in samples]
 
 
 @pytest.fixture(scope='module')
 def plain(model):
-    return answers(model, EngineConfig(
-        graphs=False, kernels=False, lag=0, ahead=False))
+    return answers(
+        model,
+        EngineConfig(cuda_graphs=False,
+                     kernels=False,
+                     async_steps=0,
+                     prefetch_images=False))
 
 
 @pytest.mark.parametrize('settings', [
-    dict(), dict(kernels=False), dict(graphs=True),
-    dict(graphs=True, kernels=False, lag=2),
-    dict(graphs=True, ahead=False, reuse=False), dict(lag=1),
-    dict(fast=False, lag=1)])
+    dict(),
+    dict(kernels=False),
+    dict(cuda_graphs=True),
+    dict(cuda_graphs=True, kernels=False, async_steps=2),
+    dict(cuda_graphs=True, prefetch_images=False, enable_prefix_caching=False),
+    dict(async_steps=1),
+    dict(use_fast_forward=False, async_steps=1)
+])
 def test_no_setting_changes_a_text(model, plain, settings):
     assert answers(model, EngineConfig(**settings)) == plain
     assert len(set(plain)) > 1

@@ -28,7 +28,7 @@ class Eye(nn.Module):
         super().__init__()
         self.backbone = nn.Linear(12, 5)
         self.neck = nn.Linear(5, 2)
-        self.head = SimpleNamespace(engine=EngineConfig(graphs=True))
+        self.head = SimpleNamespace(engine=EngineConfig(cuda_graphs=True))
         self.requires_grad_(False).eval()
 
     def _look(self, images):
@@ -86,7 +86,8 @@ def test_new_weights_are_seen_with(model, made):
 @pytest.mark.parametrize('change', [
     lambda model: model.backbone.train(),
     lambda model: setattr(model, 'freeze', ('backbone', )),
-    lambda model: setattr(model.head, 'engine', EngineConfig(graphs=False)),
+    lambda model: setattr(model.head, 'engine', EngineConfig(cuda_graphs=False)
+                          ),
     lambda model: setattr(model, 'head', None),
     lambda model: model.neck.register_forward_hook(lambda *args: None),
 ])

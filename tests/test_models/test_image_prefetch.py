@@ -86,14 +86,14 @@ def test_a_prompt_is_named_by_its_words_and_its_images():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('ahead', [None, False])
-def test_seeing_ahead_on_a_gpu_changes_nothing(ahead):
+@pytest.mark.parametrize('prefetch_images', [None, False])
+def test_seeing_ahead_on_a_gpu_changes_nothing(prefetch_images):
     eye = Eye()
     expected = list(see(eye, batches(4)))
     eye.device = torch.device('cuda')
     eye.data_preprocessor = lambda batch, training: dict(
         images=batch['inputs'].to('cuda', non_blocking=True))
-    for found, wanted in zip(see(eye, batches(4), ahead), expected,
+    for found, wanted in zip(see(eye, batches(4), prefetch_images), expected,
                              strict=True):
         assert found.names == wanted.names
         assert torch.equal(found.tokens.cpu(), wanted.tokens)

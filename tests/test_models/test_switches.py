@@ -15,7 +15,10 @@ from mmpretrain_minigpt4.ops.linear.prepacked import PrepackedLinear
 from mmpretrain_minigpt4.ops.native import decode, instructions
 from mmpretrain_minigpt4.registry import MODELS
 
-SLOW = dict(fast=False, reuse=False, kernels=False, slots=1)
+SLOW = dict(use_fast_forward=False,
+            enable_prefix_caching=False,
+            kernels=False,
+            max_num_seqs=1)
 
 
 @pytest.fixture
@@ -61,8 +64,13 @@ PROMPTS = ['a red fig', 'a', 'a red fig too', 'b' * 9, 'a red']
 
 
 @pytest.mark.parametrize('engine', [
-    None, SLOW, dict(fast=False), dict(reuse=False), dict(kernels=False),
-    dict(slots=2), dict(patience=0)])
+    None, SLOW,
+    dict(use_fast_forward=False),
+    dict(enable_prefix_caching=False),
+    dict(kernels=False),
+    dict(max_num_seqs=2),
+    dict(prefill_wait_steps=0)
+])
 @pytest.mark.parametrize('prepack', [True, False])
 def test_texts_are_the_same(build, images, engine, prepack):
     options = dict(max_new_tokens=12)
@@ -86,7 +94,7 @@ def test_texts_are_the_same(build, images, engine, prepack):
     assert packed == (prepack and can_prepack(torch.float32))
 
 
-@pytest.mark.parametrize('engine', [None, dict(reuse=False)])
+@pytest.mark.parametrize('engine', [None, dict(enable_prefix_caching=False)])
 @pytest.mark.parametrize('prepack', [True, False])
 def test_loss_gradient_and_scores_are_the_same(build, images, engine,
                                                prepack):

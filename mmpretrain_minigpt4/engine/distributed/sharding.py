@@ -60,7 +60,7 @@ def shard_language_model(model: nn.Module) -> nn.Module:
                           'script by torchrun.')
     if hasattr(head, 'engine'):
         # The fast way goes around the layers' own calls, which gather.
-        head.engine = replace(head.engine, fast=False)
+        head.engine = replace(head.engine, use_fast_forward=False)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     options = dict(
         mesh=init_device_mesh(device, (get_world_size(), )),

@@ -44,7 +44,7 @@ from .indexed_dataset import batch_size, describe, numbered_loader, singles
 
 
 def answers_of(model: nn.Module, batches: Iterable[dict],
-               slots: int | None = None) -> Iterator[Any]:
+               max_num_seqs: int | None = None) -> Iterator[Any]:
     """Answer batches; gives finished samples, one at a time, in any order.
 
     A sample that cannot be answered comes with ``failed``, the reason.
@@ -52,11 +52,11 @@ def answers_of(model: nn.Module, batches: Iterable[dict],
     Args:
         model: The model.
         batches: Collated samples, each with its ``sample_index``.
-        slots: Samples that are answered at a time.
+        max_num_seqs: Samples that are answered at a time.
     """
     whole = unwrapped(model)
     if hasattr(whole, 'answers'):
-        for sample, error in whole.answers(batches, slots):
+        for sample, error in whole.answers(batches, max_num_seqs):
             if error is not None:
                 sample.set_metainfo(dict(failed=describe(error)))
             yield sample

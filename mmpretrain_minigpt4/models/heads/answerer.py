@@ -117,7 +117,7 @@ class Answering:
                 yield event.text
 
     def answers(self, asked: Iterable[tuple],
-                slots: int | None = None, **options
+                max_num_seqs: int | None = None, **options
                 ) -> Iterator[tuple[object, MiniGPT4Error | None]]:
         """Write answers into samples as they come.
 
@@ -153,8 +153,8 @@ class Answering:
                 yield request._replace(tag=number)
 
         engine = self.engine
-        if engine.slots is None:
-            engine = replace(engine, slots=slots)
+        if engine.max_num_seqs is None:
+            engine = replace(engine, max_num_seqs=max_num_seqs)
         for event in answer_stream(self.llm, requests(), self.context,
                                    engine):
             while refused:
@@ -187,12 +187,12 @@ class Answering:
         ids, template = self.prompt_ids(sample, tokens, room)
         row_limit(len(ids), options, self.context)  # is there room?
         inputs, _ = self._embed([make_row(ids)], [tokens])
-        matcher = StopChecker(self._tokens().token_bytes,
+        stop_checker = StopChecker(self._tokens().token_bytes,
                               (*template.stops, *options.stops), self.end_ids)
         return Request(
             Prompt(inputs['inputs_embeds'][0],
                    token_hashes(ids, tokens, names)),
-            options, matcher)
+            options, stop_checker)
 
     def as_turn(self, answer: Answer) -> str | list[TokenIds]:
         """An answer as a turn of a conversation, in its own tokens.

@@ -50,7 +50,7 @@ def reads_fast(head) -> bool:
     """Whether the language model takes the way without padding."""
     llm = head.llm
     drops = llm.training and getattr(llm.config, 'attention_dropout', 0)
-    return head.engine.fast and not drops and Llama.fits(llm)
+    return head.engine.use_fast_forward and not drops and Llama.fits(llm)
 
 
 def embed_rows(head, rows: Sequence[Row], visual: Sequence[torch.Tensor]

@@ -73,7 +73,7 @@ def _score(head, tokens: torch.Tensor, sample) -> list[Score]:
                               'a text.')
         head._check_room(len(prompt) + len(answer))
         answers.append(answer)
-    if head.engine.reuse and reads_fast(head):
+    if head.engine.enable_prefix_caching and reads_fast(head):
         logits = _branch_logits(head, prompt, answers, tokens)
         labels = torch.tensor(sum(answers, []), device=logits.device)
     else:

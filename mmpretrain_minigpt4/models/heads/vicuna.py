@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 
 from ...errors import ConfigError, PromptError
-from ...generation import EngineConfig, SamplingParams, release
+from ...generation import EngineConfig, SamplingParams, evict
 from ...llm import loader
 from ...llm.dtypes import compute_dtype, convert, load_dtype
 from ...llm.llama import FUSED_GROUPS
 from ...llm.quantization.methods import check as check_quantization
-from ...ops.transfer import send
+from ...ops.transfer import tensor_to_device
 from ...prompts import Piece, Template, get_template
 from ...registry import MODELS
 from .answerer import Answering
@@ -171,7 +171,7 @@ class VicunaHead(Answering, BaseModule):
     def _targets(self, feats: torch.Tensor | Sequence[torch.Tensor],
                  data_samples: Sequence
                  ) -> tuple[torch.Tensor, torch.Tensor]:
-        release(self.llm)
+        evict(self.llm)
         visual = split(feats, data_samples)
         rows = [
             self.training_row(sample, tokens)
@@ -263,7 +263,8 @@ class VicunaHead(Answering, BaseModule):
         whole = collate(rows)
         # Found on the host, which need not wait for the device then.
         slots = (whole[0] == IMAGE_ID).nonzero(as_tuple=True)
-        ids, mask, positions, labels = (send(x, device) for x in whole)
+        ids, mask, positions, labels = (tensor_to_device(x, device)
+                                        for x in whole)
         embeds = table(ids.clamp(min=0))  # float[B, T, E]
         if len(slots[0]):
             # Rows in order, images in order: float[sum of n * Q, E]
@@ -274,7 +275,8 @@ class VicunaHead(Answering, BaseModule):
                     f'model wants {embeds.shape[-1]}. Check out_channels of '
                     'the projector.')
             embeds = embeds.index_put(
-                tuple(send(x, device) for x in slots), tokens.to(embeds))
+                tuple(tensor_to_device(x, device) for x in slots),
+                tokens.to(embeds))
         return dict(
             inputs_embeds=embeds, attention_mask=mask,
             position_ids=positions), labels

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 
-from mmpretrain_minigpt4.generation import release
+from mmpretrain_minigpt4.generation import evict
 
 from .. import jobs
 from ..bench import Bench, Case
@@ -73,7 +73,7 @@ def _peaks(bench: Bench, record: Record, sides: tuple, needed: float,
         beyond = 0
         for _ in range(2):
             # What is kept for the next call belongs to this one.
-            release(bench.pair(record.settings['dtype']).ours.head.llm)
+            evict(bench.pair(record.settings['dtype']).ours.head.llm)
             beyond = max(beyond, peak_bytes(bench.device, job))
         found[name] = (weights + beyond) / MIB
         bench.ticked()

@@ -19,7 +19,7 @@ import torch
 
 from mmpretrain_minigpt4.errors import ConfigError
 from mmpretrain_minigpt4.generation import Engine, EngineConfig
-from mmpretrain_minigpt4.generation.decoder_pool import kept_decoder, release
+from mmpretrain_minigpt4.generation.decoder_pool import evict, pooled_decoder
 from mmpretrain_minigpt4.llm.quantization.methods import weight_bytes
 from mmpretrain_minigpt4.models.data_preprocessor import ImageListPreprocessor
 from mmpretrain_minigpt4.ops.linear.merged import apart
@@ -42,7 +42,7 @@ def cold_start(bench: Bench, new: int) -> Record:
     """The first answer of a process, kernels and recordings with it."""
     pair, tokens = bench.pair(DTYPE), common.prompt_length(bench)
     job, _ = jobs.decode(pair, bench.dims, 1, tokens, new)
-    release(pair.ours.head.llm)
+    evict(pair.ours.head.llm)
 
     def seconds() -> float:
         started = time.perf_counter()
@@ -57,10 +57,10 @@ def cold_start(bench: Bench, new: int) -> Record:
     record.value = seconds()
     record.settings['later_seconds'] = Sample(
         tuple(seconds() for _ in range(3))).median
-    decoder = kept_decoder(pair.ours.head.llm)
+    decoder = pooled_decoder(pair.ours.head.llm)
     if decoder is not None:
-        record.settings.update(recordings=decoder.graphs.number,
-                               recording_seconds=decoder.graphs.seconds)
+        record.settings.update(recordings=decoder.graph_runner.num_graphs,
+                               recording_seconds=decoder.graph_runner.capture_seconds)
     return bench.finish(record)
 
 
@@ -69,16 +69,16 @@ def decoding(bench: Bench, rows: int, new: int, rounds: int
     """Tokens a second with all on, beside one part off; a row for each."""
     pair, tokens = bench.pair(DTYPE), common.prompt_length(bench)
     head = pair.ours.head
-    release(head.llm)
+    evict(head.llm)
     samples = make_samples(pair.ours, rows, tokens)
     with torch.no_grad():
         visual = pair.ours(
             make_images(bench.dims, rows, bench.device), mode='tensor')
     # On a CPU steps are static when it is asked for only.
-    settings = EngineConfig(graphs=True, reuse=False)
+    settings = EngineConfig(cuda_graphs=True, enable_prefix_caching=False)
     off = {
-        'graphs': dict(graphs=False), 'kernels': dict(kernels=False),
-        'joined weights': {}, 'lag': dict(lag=0), 'ours': {}
+        'graphs': dict(cuda_graphs=False), 'kernels': dict(kernels=False),
+        'joined weights': {}, 'lag': dict(async_steps=0), 'ours': {}
     }
     whole = bench.measure(
         Record('gpu', f'decode, batch {rows}', 'tokens/s',
@@ -121,7 +121,11 @@ def _jobs(head, visual: torch.Tensor, samples: list, new: int,
     return dict(run=job(new), without=job(1))
 
 
-def loading(bench: Bench, slots: int, number: int, new: int, rounds: int,
+def loading(bench: Bench,
+            max_num_seqs: int,
+            number: int,
+            new: int,
+            rounds: int,
             goals: dict | None = None) -> Record:
     """Images a second from pixels on the host, batch after batch."""
     model, tokens = bench.pair(DTYPE).ours, common.prompt_length(bench)
@@ -130,40 +134,45 @@ def loading(bench: Bench, slots: int, number: int, new: int, rounds: int,
         0, 256, (number, 3, bench.dims.img_size, bench.dims.img_size),
         dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
-    def job(ahead: bool) -> Callable[[], None]:
+    def job(prefetch_images: bool) -> Callable[[], None]:
 
         def run() -> None:
-            with _as_loaded(model, ahead):
-                batches = (dict(inputs=pixels[i:i + slots],
-                                data_samples=samples[i:i + slots])
-                           for i in range(0, number, slots))
+            with _as_loaded(model, prefetch_images):
+                batches = (dict(inputs=pixels[i:i + max_num_seqs],
+                                data_samples=samples[i:i + max_num_seqs])
+                           for i in range(0, number, max_num_seqs))
                 done = sum(error is None for _, error in model.answers(
-                    batches, slots, max_new_tokens=new))
+                    batches, max_num_seqs, max_new_tokens=new))
                 jobs.check_lengths([done], number)
 
         return run
 
-    whole = bench.limits(DTYPE).caption(slots, tokens, new)
+    whole = bench.limits(DTYPE).caption(max_num_seqs, tokens, new)
     return bench.measure(
-        Record('gpu', f'captions of a loader, {slots} slots, looking ahead',
+        Record('gpu',
+               f'captions of a loader, {max_num_seqs} slots, looking ahead',
                'images/s',
-               settings=dict(dtype=DTYPE, slots=slots, captions=number,
-                             prompt=tokens, new_tokens=new)),
+               settings=dict(dtype=DTYPE,
+                             max_num_seqs=max_num_seqs,
+                             captions=number,
+                             prompt=tokens,
+                             new_tokens=new)),
         dict(ours=dict(run=job(True)), off=dict(run=job(False))),
         number,
-        Limit(whole.seconds * number / slots, whole.by),
+        Limit(whole.seconds * number / max_num_seqs, whole.by),
         goals,
         rounds=rounds)
 
 
 @contextlib.contextmanager
-def _as_loaded(model: torch.nn.Module, ahead: bool) -> Iterator[None]:
+def _as_loaded(model: torch.nn.Module,
+               prefetch_images: bool) -> Iterator[None]:
     """Let the model read bytes, and look ahead or not."""
     before = model.data_preprocessor, model.head.engine
     model.data_preprocessor = ImageListPreprocessor(
         (122.8, 116.7, 104.1), (68.5, 66.6, 70.3), non_blocking=True).to(
             model.device)
-    model.head.engine = replace(before[1], ahead=ahead)
+    model.head.engine = replace(before[1], prefetch_images=prefetch_images)
     try:
         yield
     finally:
@@ -174,7 +183,7 @@ def quantized(bench: Bench, name: str, rows: int, new: int, rounds: int,
               goals: dict | None = None) -> Iterator[Record]:
     """Decoding with fewer bits, beside the same weights in bfloat16."""
     exact, tokens = bench.pair(DTYPE), common.prompt_length(bench)
-    release(exact.ours.head.llm)
+    evict(exact.ours.head.llm)
     record = Record(
         'gpu', f'decode, batch {rows}, {name}', 'tokens/s',
         settings=dict(dtype=DTYPE, batch=rows, prompt=tokens, new_tokens=new,

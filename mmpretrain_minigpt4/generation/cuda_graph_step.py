@@ -25,7 +25,7 @@ class Buffers:
     """What a step reads and advances.
 
     Args:
-        slots: S.
+        max_num_seqs: S.
         width: w.
         device: Where they are.
     """
@@ -44,7 +44,7 @@ class Buffers:
         self.beams = torch.arange(width, device=device)
 
 
-class StaticStep:
+class CUDAGraphStep:
     """Adds a token to every beam of every row that runs.
 
     Args:
@@ -59,7 +59,7 @@ class StaticStep:
         self.kernels = use_kernels
         self.num_positions = model.rotary.config.max_position_embeddings
         # float[P, D] each
-        self.cos, self.sin = model.angles(self.num_positions)
+        self.cos, self.sin = model.rope(self.num_positions)
 
     @torch.no_grad()
     def __call__(self, rows: int, seen: int, cache: KVCache,
@@ -91,10 +91,10 @@ class StaticStep:
         entries = entries.masked_fill(idle.unsqueeze(1), -1)
         # A row may be stepped on beyond its limit, to no effect.
         at = positions.clamp(max=self.num_positions - 1)
-        turns = tuple(
+        cos_sin = tuple(
             table[at].unsqueeze(1).expand(-1, width, -1).contiguous()
             for table in (self.cos, self.sin))  # float[R, w, D] each
-        hidden = self._layers(own.tokens[:rows], turns, cache, entries,
+        hidden = self._layers(own.tokens[:rows], cos_sin, cache, entries,
                               (lengths + width).masked_fill(idle, 0), mask,
                               seen)
         lengths += runs * width
@@ -102,7 +102,7 @@ class StaticStep:
         return self.model.lm_head(hidden)
 
     def _layers(self, tokens: torch.Tensor,
-                turns: tuple[torch.Tensor, torch.Tensor], cache: KVCache,
+                cos_sin: tuple[torch.Tensor, torch.Tensor], cache: KVCache,
                 entries: torch.Tensor, lengths: torch.Tensor,
                 mask: torch.Tensor | None, seen: int) -> torch.Tensor:
         model = self.model
@@ -112,7 +112,7 @@ class StaticStep:
 
         def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
             q = operators.rotate_and_write(
-                qkv, *turns, cache.keys[index], cache.values[index], entries,
+                qkv, *cos_sin, cache.keys[index], cache.values[index], entries,
                 model.num_heads, model.num_kv_heads)
             return operators.decode_attention(
                 q, cache.keys[index, :, :, :seen],
