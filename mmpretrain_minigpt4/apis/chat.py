@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..generation import Answer, Engine
+from ..generation import Answer
 from ..prompts import Turn, with_images
 from .inferencer import MiniGPT4Inferencer
 
@@ -42,7 +42,7 @@ class Chat:
         self.model = inferencer.model
         self.system, self.options = system, options
         head = self.model.head
-        self._engine = Engine(head.llm, 1, 1, head.context, head.engine)
+        self._engine = head.answerer.create_engine()
         self.reset()
 
     def reset(self) -> None:
@@ -73,16 +73,16 @@ class Chat:
         Only a turn that was answered to its end, or as far as its pieces
         were taken, is remembered.
         """
-        tokens = self._tokens + self._see(images)
+        tokens = self._tokens + self._encode(images)
         content = with_images(asked, len(tokens) - len(self._tokens))
         turns = [*self._turns, ('user', content)]
         head = self.model.head
         sample = dict(conversation=turns, system=self.system)
-        settings = head.options({**self.options, **options})
-        width = head.embed_dims
-        request = head.request(
+        answerer, width = head.answerer, head.embed_dims
+        request = answerer.request(
             torch.stack(tokens) if tokens else torch.empty(0, 0, width),
-            sample, settings)
+            sample,
+            answerer.sampling_params({**self.options, **options}))
         run = self._engine.run([request._replace(stream=True)])
         said: list[str] = []
         answer: Answer | None = None
@@ -96,12 +96,12 @@ class Chat:
             run.close()
             if said or answer is not None:
                 text = ''.join(said)
-                turn = text if answer is None else head.as_turn(answer)
+                turn = text if answer is None else answerer.to_history(answer)
                 self._turns = [*turns, ('assistant', turn)]
                 self._tokens = tokens
                 self.history += [('user', asked), ('assistant', text)]
 
-    def _see(self, images: Any) -> list[torch.Tensor]:
+    def _encode(self, images: Any) -> list[torch.Tensor]:
         """Visual tokens, float[Q, E] of each image."""
         if images is None:
             return []

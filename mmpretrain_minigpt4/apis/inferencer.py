@@ -139,7 +139,7 @@ class MiniGPT4Inferencer:
                 transient=True,
                 disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task('Inference', total=len(items))
-            for sample, error in self.model.answers(
+            for sample, error in self.model.generate_stream(
                     batches(), max_num_seqs=batch_size, **decoding):
                 if error is not None:
                     raise error

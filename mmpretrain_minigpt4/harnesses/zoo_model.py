@@ -18,7 +18,7 @@ from mmpretrain.structures import DataSample
 from ..apis import open_model
 from ..errors import MiniGPT4Error
 from ..models.heads.samples import PREDICTIONS
-from ..models.heads.scoring import Score, score_candidates_greedy
+from ..models.heads.scoring import Score
 from .requests import flatten, place_images
 
 
@@ -89,8 +89,10 @@ class Asker:
             if not document.text:
                 sample.set_field(True, 'bare')
         with _told(*documents):
-            return score_candidates_greedy(self.model.head,
-                                   self.model.extract_feat(images), samples)
+            feats = self.model.extract_feat(images)
+            answerer = self.model.head.answerer
+            return [answerer.score(tokens, sample)
+                    for tokens, sample in zip(feats, samples, strict=True)]
 
     def _read(self, documents: Sequence[Document]
               ) -> tuple[list[torch.Tensor], list[DataSample]]:

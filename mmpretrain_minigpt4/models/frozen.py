@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .minigpt4 import MiniGPT4
 
 
-def settle(model: MiniGPT4, device: torch.device) -> None:
+def prepare_frozen(model: MiniGPT4, device: torch.device) -> None:
     """Convert and lay out what is frozen; what is trained stays as it is.
 
     Args:
@@ -30,11 +30,11 @@ def settle(model: MiniGPT4, device: torch.device) -> None:
         part = getattr(model, name)
         if part is not None and name in model.freeze:
             convert(part, wanted)
-    if hasattr(model.head, 'settle'):
+    if hasattr(model.head, 'prepare'):
         # What is trained keeps its float32.
         with (contextlib.nullcontext() if model.lora is None else
               lora_.keeping_lora_type(model.head.llm)):
-            model.head.settle(device, frozen='head' in model.freeze)
+            model.head.prepare(device, frozen='head' in model.freeze)
     if not model.prepack:
         return
     lay_out = ops.prepack if device.type == 'cpu' else ops.join
@@ -43,4 +43,4 @@ def settle(model: MiniGPT4, device: torch.device) -> None:
         # Layers beside LoRA are merged in place, one day.
         if part is not None and (model.lora is None or name != 'head'):
             with ops.kernels.off(not model.kernels):
-                lay_out(part, getattr(part, 'together', ()))
+                lay_out(part, getattr(part, 'fused_groups', ()))

@@ -22,7 +22,7 @@ from ..errors import ConfigError, MiniGPT4Error
 from ..llm import lora as lora_
 from ..llm.dtypes import compute_dtype
 from ..registry import MODELS, checks_settings
-from .frozen import settle
+from .frozen import prepare_frozen
 from .graphed_vision import GraphedVisionEncoder
 from .image_prefetch import see
 
@@ -148,7 +148,7 @@ class MiniGPT4(BaseModel):
         if lora is not None:
             lora_.add_lora(self.head.llm, **lora)
         self.features = index
-        self._settled: torch.device | None = None
+        self._prepared_on: torch.device | None = None
         self._eye = GraphedVisionEncoder()
         self.load_report = None
         if checkpoints:
@@ -232,7 +232,7 @@ class MiniGPT4(BaseModel):
         return self.head.loss_terms(self.extract_feat(images), data_samples)
 
     @torch.no_grad()
-    def answers(self,
+    def generate_stream(self,
                 batches: Iterable[Mapping],
                 max_num_seqs: int | None = None,
                 **options) -> Iterator[tuple[object, MiniGPT4Error | None]]:
@@ -252,15 +252,15 @@ class MiniGPT4(BaseModel):
             any order, and None; or a sample that cannot be answered and the
             error that says why.
         """
-        self._settle()
+        self._prepare()
         prefetch_images = self.head.engine.prefetch_images
-        yield from self.head.answers(
+        yield from self.head.answerer.generate_stream(
             see(self, batches, prefetch_images), max_num_seqs, **options)
 
     def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
                      ) -> torch.Tensor | list[torch.Tensor]:
         """Visual tokens, nested as the images are."""
-        self._settle()
+        self._prepare()
         # Of an image: 3, H and W; of its features: Q and C.
         dims = 3 if self.features is None else 2
         if isinstance(images, torch.Tensor):
@@ -340,15 +340,15 @@ class MiniGPT4(BaseModel):
                 feats = self.neck(tuple(x.to(first) for x in feats))
         return feats
 
-    def _settle(self) -> None:
+    def _prepare(self) -> None:
         device = self.device
-        if self._settled != device:
-            settle(self, device)
-            self._settled = device
+        if self._prepared_on != device:
+            prepare_frozen(self, device)
+            self._prepared_on = device
 
     def _apply(self, *args, **kwargs) -> MiniGPT4:
         # Moved or converted, weights have to be looked after again.
-        self._settled = None
+        self._prepared_on = None
         return super()._apply(*args, **kwargs)
 
 

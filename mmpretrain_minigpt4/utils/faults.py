@@ -46,7 +46,7 @@ class Faults:
                          f'({", ".join(items[:SHOWN])}{more})')
         return '\n'.join(lines)
 
-    def settle(self) -> None:
+    def raise_if_over_budget(self) -> None:
         """Log the faults, or refuse the file.
 
         Raises:

@@ -33,7 +33,7 @@ def whole(inferencer, turns, images, system=None):
     for batch in inferencer.preprocess([dict(img=x) for x in images]):
         data = model.data_preprocessor(batch, False)
         tokens += model.extract_feat(data['images'])
-    answer, = model.head.generate([torch.stack(tokens)], [sample],
+    answer, = model.head.answerer.generate([torch.stack(tokens)], [sample],
                                   max_new_tokens=24)
     return answer
 
@@ -86,10 +86,10 @@ def test_what_outgrows_the_model_loses_old_turns_but_no_image(inferencer):
     tokens = torch.stack(chat._tokens)
     sample = dict(conversation=[*chat._turns, ('user', QUESTIONS[0])],
                   system='Answer truly.')
-    everything, _ = head.prompt_ids(sample, tokens)
+    everything, _ = head.prompt_encoder.prompt_ids(sample, tokens)
     room = head.context - 8
     assert len(everything) > room
-    ids, _ = head.prompt_ids(sample, tokens, room)
+    ids, _ = head.prompt_encoder.prompt_ids(sample, tokens, room)
     assert room - 60 < len(ids) <= room
     words = head.tokenizer.encode
     start = [head.tokenizer.bos_id, *words('Answer truly.###Human: <Img>')]

@@ -108,9 +108,10 @@ def test_a_plan_is_within_a_tenth_of_what_a_run_takes(run, batch):
         model.extract_feat(images[:1])  # settles types and packs
         peak = Peak()
         with peak:
-            for _ in model.head.answers(asked(), max_num_seqs=batch):
+            for _ in model.head.answerer.generate_stream(asked(),
+                                                         max_num_seqs=batch):
                 pass
-    prompt = len(model.head.prompt_ids(
+    prompt = len(model.head.prompt_encoder.prompt_ids(
         sample, torch.empty(1, 32, 512))[0])
     found = plan(build_empty(bench('float32')), precision, batch=batch,
                  tokens=NEW - planning.PROMPT_TEXT - 32 + prompt, cpu=True)

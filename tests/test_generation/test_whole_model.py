@@ -32,7 +32,9 @@ def answers(model, settings):
     samples = make_samples(model, 10, 40)
     batches = (dict(inputs=images[i:i + 3], data_samples=samples[i:i + 3])
                for i in range(0, 10, 3))
-    for _, error in model.answers(batches, max_num_seqs=4, max_new_tokens=12):
+    for _, error in model.generate_stream(batches,
+                                          max_num_seqs=4,
+                                          max_new_tokens=12):
         assert error is None
     return [sample.pred_caption for sample in samples]
 

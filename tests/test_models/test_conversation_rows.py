@@ -35,7 +35,7 @@ def head(llm_folder):
 
 
 def test_every_answer_and_its_end_are_learnt_and_nothing_else(head):
-    row = head.training_row(
+    row = head.prompt_encoder.training_row(
         sample(conversation=TURNS), torch.zeros(1, 2, 32))
     before = [
         BOS,
@@ -57,14 +57,16 @@ def test_every_answer_and_its_end_are_learnt_and_nothing_else(head):
 
 def test_one_question_in_a_conversation_is_a_plain_sample(head):
     tokens = torch.zeros(1, 2, 32)
-    plain = head.training_row(sample(prompt='a', gt_caption='red'), tokens)
-    talk = head.training_row(sample(conversation=TURNS[:2]), tokens)
+    plain = head.prompt_encoder.training_row(
+        sample(prompt='a', gt_caption='red'), tokens)
+    talk = head.prompt_encoder.training_row(sample(conversation=TURNS[:2]),
+                                            tokens)
     assert plain == talk
 
 
 def test_a_llama2_conversation_learns_each_end_token(llm_folder):
     head = VicunaHead(llm=str(llm_folder), template='llama2')
-    row = head.training_row(
+    row = head.prompt_encoder.training_row(
         sample(conversation=TURNS), torch.zeros(0, 2, 32))
     learnt = [label for label in row.labels if label != OFF]
     assert learnt == [*ids_of('_red'), EOS,
@@ -75,7 +77,7 @@ def test_a_llama2_conversation_learns_each_end_token(llm_folder):
 def test_each_answer_is_cut_alone_and_keeps_its_end(llm_folder):
     head = VicunaHead(llm=str(llm_folder), max_txt_len=4)
     turns = [('user', 'a'), ('assistant', 'abcdefgh')] * 2
-    row = head.training_row(sample(conversation=turns),
+    row = head.prompt_encoder.training_row(sample(conversation=turns),
                             torch.zeros(0, 2, 32))
     learnt = [label for label in row.labels if label != OFF]
     assert learnt == ids_of('_', 'a', '##', '#') * 2
@@ -93,7 +95,7 @@ def test_the_loss_is_the_mean_over_all_answers(head):
     # Again without batching, padding or leaving logits out.
     lost, count = 0., 0
     for one, tokens in ((talk, visual), (plain, visual[:1])):
-        row = head.training_row(one, tokens)
+        row = head.prompt_encoder.training_row(one, tokens)
         ids = torch.tensor(row.ids)
         embeds = head.llm.get_input_embeddings()(ids.clamp(min=0))
         embeds[ids == IMAGE] = tokens.flatten(0, 1)

@@ -7,7 +7,6 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmpretrain_minigpt4.errors import PromptError
-from mmpretrain_minigpt4.models.heads.scoring import score_candidates_greedy
 from mmpretrain_minigpt4.registry import MODELS
 
 CANDIDATES = ['red', 'a dog is here', 'Is']
@@ -38,7 +37,7 @@ def test_scores_are_mean_log_probabilities_of_the_candidates(model):
     # Worked out again without batch or padding, from all logits.
     feats = model.extract_feat(images[:1])
     tokenizer = model.head.tokenizer
-    ids, _ = model.head.prompt_ids(ask(None), feats)
+    ids, _ = model.head.prompt_encoder.prompt_ids(ask(None), feats)
     table = model.head.llm.get_input_embeddings()
     from mmpretrain_minigpt4.models.heads.rows import IMAGE_ID
     for text, score in zip(CANDIDATES, scores, strict=True):
@@ -64,8 +63,8 @@ def test_an_answer_is_greedy_only_if_each_of_its_tokens_is_likeliest(model):
     model.head.llm.get_output_embeddings().register_forward_hook(favour)
     feats = model.extract_feat(torch.randn(1, 3, 28, 28))
     asked = ask(['red', 'red red', 'red dog', 'dog red', 'Is'])
-    scores, = score_candidates_greedy(
-        model.head, list(feats.unsqueeze(1)), [asked])
+    scores = model.head.answerer.score(
+        feats, asked)
     assert [score.greedy for score in scores] == [
         True, True, False, False, False]
     assert scores[0].mean == pytest.approx(0, abs=1e-3)

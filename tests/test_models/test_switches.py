@@ -86,7 +86,8 @@ def test_texts_are_the_same(build, images, engine, prepack):
     model(images, samples, mode='predict', **options)
     assert [one.pred_caption for one in samples] == expected
     found = {}
-    for one, error in model.answers(batches(images, PROMPTS), **options):
+    for one, error in model.generate_stream(batches(images, PROMPTS),
+                                            **options):
         assert error is None
         found[one.number] = one.pred_caption
     assert [found[i] for i in range(5)] == expected
@@ -152,7 +153,7 @@ def test_equal_images_are_encoded_once(build, images):
     prompts = [f'a{i}' for i in range(8)]
     found = {
         one.number: one.pred_caption
-        for one, _ in model.answers(
+        for one, _ in model.generate_stream(
             batches(images[order], prompts), max_new_tokens=6)
     }
     assert sum(seen) == 3
@@ -167,7 +168,7 @@ def test_what_cannot_be_answered_comes_back_and_spares_the_others(build,
     model = build()
     prompts = ['a', 'b ' * 4000, 'a red', 'fig', 'c ' * 4000]
     found = {one.number: error
-             for one, error in model.answers(batches(images, prompts),
+             for one, error in model.generate_stream(batches(images, prompts),
                                              max_new_tokens=3)}
     assert [found[i] is None for i in range(5)] == [
         True, False, True, True, False]
@@ -178,9 +179,11 @@ def test_what_cannot_be_answered_comes_back_and_spares_the_others(build,
 def test_a_stream_gives_the_answer_in_pieces(build, images):
     model = build()
     feats = model(images[:1])
-    pieces = list(model.head.stream(feats[0], sample(prompt='a red'),
-                                    max_new_tokens=15))
-    whole, = model.head.generate(feats, [sample(prompt='a red')],
+    pieces = list(
+        model.head.answerer.generate_text(feats[0],
+                                          sample(prompt='a red'),
+                                          max_new_tokens=15))
+    whole, = model.head.answerer.generate(feats, [sample(prompt='a red')],
                                  max_new_tokens=15)
     assert ''.join(pieces) == whole.text
     assert len(pieces) > 1

@@ -35,7 +35,7 @@ def letters(text):
 def row_of(head, images, **fields):
     """Ids before the answer, and ids of the answer and its end."""
     tokens = torch.zeros(images, 2, 32)
-    ids, template = head.prompt_ids(sample(**fields), tokens)
+    ids, template = head.prompt_encoder.prompt_ids(sample(**fields), tokens)
     answer = tokenize_answer(
         head.reader.target(sample(**fields)), template, head.tokenizer,
         head.max_txt_len)
@@ -137,7 +137,7 @@ def test_the_loss_is_that_of_transformers_on_labels_by_hand(head, visual):
     total, count = 0.0, 0
     table = head.llm.get_input_embeddings()
     for image, one in zip(visual, samples, strict=False):
-        ids, template = head.prompt_ids(one, image[None])
+        ids, template = head.prompt_encoder.prompt_ids(one, image[None])
         end = {'###': '###', '\n': '\n'}[template.end]
         answer = head.tokenizer.encode(one.gt_caption + end)
         before = ids.index(IMAGE)
@@ -212,8 +212,8 @@ def test_a_batch_answers_as_single_calls_do(head, visual):
 def test_a_folders_own_settings_do_not_leak(head, visual, llm_folder):
     assert json.loads((llm_folder / 'generation_config.json').read_text()
                       )['do_sample']
-    first = head.generate(visual[:1], [sample(prompt='a')])[0]
-    ids, _ = head.prompt_ids(sample(prompt='a'), visual[:1])
+    first = head.answerer.generate(visual[:1], [sample(prompt='a')])[0]
+    ids, _ = head.prompt_encoder.prompt_ids(sample(prompt='a'), visual[:1])
     table = head.llm.get_input_embeddings()
     before = ids.index(IMAGE)
     embeds = torch.cat([
@@ -243,7 +243,7 @@ def test_an_answer_stops_at_its_sign(head, visual):
 
     # The model, made to say what is planned, is stopped in time.
     hook = head.llm.lm_head.register_forward_hook(follow)
-    answer = head.generate(visual[:1], [sample(prompt='a')])[0]
+    answer = head.answerer.generate(visual[:1], [sample(prompt='a')])[0]
     hook.remove()
     assert answer[:3] == (plan[:4], 'red.', 'stop')
 
@@ -254,7 +254,7 @@ def test_each_task_writes_its_field(llm_folder, visual):
         task='vqa',
         question_template='Q: {question}',
         generation=dict(max_new_tokens=2))
-    ids, _ = head.prompt_ids(sample(question='{a}'), visual[:1])
+    ids, _ = head.prompt_encoder.prompt_ids(sample(question='{a}'), visual[:1])
     assert 'Q: {a}' in head.tokenizer.decode(ids)
     found = head.predict(visual[:1], [sample(question='a')])
     assert isinstance(found[0].pred_answer, str)
@@ -273,7 +273,8 @@ def test_without_samples_the_configs_prompt_is_used(head, visual):
 
 def test_a_conversation_is_answered(head, visual):
     turns = [('user', 'a'), ('assistant', 'b'), ('user', 'c')]
-    ids, _ = head.prompt_ids(sample(conversation=turns), visual[:1])
+    ids, _ = head.prompt_encoder.prompt_ids(sample(conversation=turns),
+                                            visual[:1])
     text = head.tokenizer.decode(ids)
     assert text.endswith('a###Assistant: b###Human: c###Assistant: ')
     head.predict(visual[:1], [sample(conversation=turns)])
@@ -281,16 +282,17 @@ def test_a_conversation_is_answered(head, visual):
 
 def test_a_call_overrides_the_configs_decoding(head, visual):
     one = [sample(prompt='a')]
-    assert len(head.generate(visual[:1], one)[0].token_ids) <= 8
-    assert len(head.generate(visual[:1], one, max_new_tokens=3)[0].token_ids
-               ) <= 3
+    assert len(head.answerer.generate(visual[:1], one)[0].token_ids) <= 8
+    assert len(
+        head.answerer.generate(visual[:1], one,
+                               max_new_tokens=3)[0].token_ids) <= 3
     drawn = [
-        head.generate(visual[:1], one, do_sample=True, seed=seed)[0].text
-        for seed in (1, 1, 2, 3)
+        head.answerer.generate(visual[:1], one, do_sample=True,
+                               seed=seed)[0].text for seed in (1, 1, 2, 3)
     ]
     assert drawn[0] == drawn[1] and len(set(drawn)) > 1
     with pytest.raises(GenerationError, match='beams'):
-        head.generate(visual[:1], one, beams=2)
+        head.answerer.generate(visual[:1], one, beams=2)
 
 
 @pytest.mark.parametrize('images, prompt', [
@@ -310,15 +312,17 @@ def test_a_prompt_beyond_the_context_names_both_numbers(head, visual):
         head.loss(visual[:1], [sample(prompt='a' * 300, gt_caption='a')])
     # Old turns can be left out; what is asked last cannot.
     turns = [('user', 'a'), ('assistant', 'b')] * 500
-    head.generate(visual[:1], [sample(conversation=[*turns, ('user', 'c')])],
-                  max_new_tokens=1)
+    head.answerer.generate(visual[:1],
+                           [sample(conversation=[*turns, ('user', 'c')])],
+                           max_new_tokens=1)
     turns.append(('user', 'c' * 300))
     with pytest.raises(PromptError, match='256'):
         head.predict(visual[:1], [sample(conversation=turns)])
 
 
 def test_a_null_byte_is_text(head, visual):
-    ids, _ = head.prompt_ids(sample(prompt='a\x00b'), visual[:1])
+    ids, _ = head.prompt_encoder.prompt_ids(sample(prompt='a\x00b'),
+                                            visual[:1])
     assert 'a\x00b' in head.tokenizer.decode(ids)
 
 

@@ -86,10 +86,10 @@ def peer_inputs(model: torch.nn.Module, dims: Dims, samples: Sequence,
     for sample in samples:
         image = _image(model)
         if training:
-            row = model.head.training_row(sample, image)
+            row = model.head.prompt_encoder.training_row(sample, image)
             rows.append((row.ids, row.labels))
         else:
-            ids, _ = model.head.prompt_ids(sample, image)
+            ids, _ = model.head.prompt_encoder.prompt_ids(sample, image)
             rows.append((ids, [IGNORED] * len(ids)))
     longest = max(len(ids) for ids, _ in rows)
     device = model.device
@@ -115,7 +115,7 @@ def _image(model: torch.nn.Module) -> torch.Tensor:
 
 
 def _ids(model: torch.nn.Module, sample) -> list[int]:
-    return model.head.prompt_ids(sample, _image(model))[0]
+    return model.head.prompt_encoder.prompt_ids(sample, _image(model))[0]
 
 
 def _fit(length, wanted: int, offset: int) -> str:

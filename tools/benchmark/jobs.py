@@ -68,7 +68,7 @@ def decode(pair: Pair, dims: Dims, rows: int, tokens: int, new: int,
             embeds[-1][slots] = visuals[-1].flatten(0, 1).to(embeds[-1])
 
     def ours(visual):
-        answers = pair.ours.head.generate(
+        answers = pair.ours.head.answerer.generate(
             visual, samples, max_new_tokens=new, **options)
         check_lengths([len(x.token_ids) for x in answers], new)
 

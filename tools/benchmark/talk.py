@@ -40,7 +40,7 @@ class Talk:
             self.seen = self.model(images, mode='tensor')  # float[1, Q, E]
         question = make_text(self.words, len(self.turns))
         turns = [*self.turns, ('user', question)]
-        request = self.head.request(
+        request = self.head.answerer.request(
             self.seen, dict(conversation=turns),
             self.head.generation.replace(max_new_tokens=self.new))
         answer, = [event.answer for event in self.engine.run([request])

@@ -82,7 +82,7 @@ class Uneven:
                 # No two captions, of this call or another, are of the same
                 # visual tokens: nothing of one may serve the next.
                 factor = 1 + 1e-2 * (self.calls + i / len(self.lengths))
-                yield head.request(
+                yield head.answerer.request(
                     self.visual[row:row + 1] * factor, self.samples[row],
                     head.generation.replace(max_new_tokens=length)
                 )._replace(tag=i)

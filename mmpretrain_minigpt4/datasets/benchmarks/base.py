@@ -97,7 +97,7 @@ class BenchmarkDataset(BaseDataset):
             raise DatasetError(
                 f'{type(self).__name__}: none of the {len(images):,} images '
                 f'is there, {next(iter(images))} for one. {self._mend()}')
-        faults.settle()
+        faults.raise_if_over_budget()
         if not items:
             raise DatasetError(f'{type(self).__name__}: {where} holds '
                                f'nothing. {self._mend()}')

@@ -158,7 +158,7 @@ def wrap_sharded(model: nn.Module, device: torch.device | str,
     # Types are chosen before: a share cannot change its own.
     if hasattr(model.head, 'settle'):
         with keeping_lora_type(model.head.llm):
-            model.head.settle(torch.device(device))
+            model.head.prepare(torch.device(device))
     shard_language_model(model)
     return wrap(model.to(device), find_unused_parameters,
                 check_frozen=False)

@@ -56,7 +56,7 @@ def answers_of(model: nn.Module, batches: Iterable[dict],
     """
     whole = unwrapped(model)
     if hasattr(whole, 'answers'):
-        for sample, error in whole.answers(batches, max_num_seqs):
+        for sample, error in whole.generate_stream(batches, max_num_seqs):
             if error is not None:
                 sample.set_metainfo(dict(failed=describe(error)))
             yield sample
@@ -267,7 +267,7 @@ class EvalLoop(TestLoop):
             faults.add(record['failed'], f'sample {record["index"]}')
         for index in set(range(self.size)) - log.records.keys():
             faults.add('lost', f'sample {index}')
-        faults.settle()
+        faults.raise_if_over_budget()
         metrics = score(self.evaluator, [
             {k: v for k, v in x.items() if k != 'index'} for x in records
             if 'failed' not in x])

@@ -95,7 +95,7 @@ class AnswerMetric(BaseMetric):
                 seen[name] = record
             elif seen[name]['answer'] != record['answer']:
                 faults.add('answered twice', name)
-        faults.settle()
+        faults.raise_if_over_budget()
         return list(seen.values())
 
     def judge(self, record: dict) -> dict:
@@ -170,7 +170,7 @@ def read_answers(path: str | Path,
         faults.add('of no question', name)
     for name in sorted(wanted - set(answers)):
         faults.add('not answered', name)
-    faults.settle()
+    faults.raise_if_over_budget()
     return {k: v for k, v in answers.items() if k in wanted}
 
 

@@ -198,7 +198,7 @@ class PredictionLog:
                 records[index] = record
             elif 'failed' not in record and known != record:
                 faults.add('answered twice', index)
-        faults.settle()
+        faults.raise_if_over_budget()
         return records
 
     def _check(self, header: dict, path: Path) -> None:

@@ -8,35 +8,32 @@ of the language model, T tokens of the longest row, V vocabulary.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 
-from ...errors import ConfigError, PromptError
+from ...errors import ConfigError
 from ...generation import EngineConfig, SamplingParams, evict
 from ...llm import loader
 from ...llm.dtypes import compute_dtype, convert, load_dtype
 from ...llm.llama import FUSED_GROUPS
 from ...llm.quantization.methods import check as check_quantization
-from ...ops.transfer import tensor_to_device
-from ...prompts import Piece, Template, get_template
+from ...prompts import Piece, get_template
 from ...registry import MODELS
-from .answerer import Answering
-from .history import truncate_history
-from .likelihood import answer_logits, reads_fast
-from .rows import IMAGE_ID, Row, collate, make_row, tokenize, tokenize_answer
+from .answerer import Answerer
+from .likelihood import answer_logits, uses_fast_forward
+from .prompt_encoder import PromptEncoder
 from .samples import SampleReader
-from .visual_tokens import check_image_count, split
+from .visual_tokens import split, split_images
 
 
 @MODELS.register_module()
-class VicunaHead(Answering, BaseModule):
+class VicunaHead(BaseModule):
     """A causal language model that reads visual tokens among its words.
 
-    What it reads in a data sample is told at :class:`SampleReader`.
+    :class:`~.samples.SampleReader` says what it reads in a data sample.
 
     Args:
         llm: The folder of a Hugging Face causal language model, or
@@ -90,8 +87,7 @@ class VicunaHead(Answering, BaseModule):
         self.engine = EngineConfig.from_dict(engine)
         load_dtype(dtype)
         self.quantization = check_quantization(quantization)
-        source = loader.find(llm, tokenizer,
-                                     self.reader.template.name)
+        source = loader.find(llm, tokenizer, self.reader.template.name)
         self.embed_dims = source.embed_dims
         if in_channels not in (None, self.embed_dims):
             raise ConfigError(
@@ -107,8 +103,6 @@ class VicunaHead(Answering, BaseModule):
         # a checkpoint.
         self.has_own_weights = source.folder is not None
         self.llm = loader.load(source, dtype, self.quantization)
-        self._keeps_some = 'logits_to_keep' in inspect.signature(
-            self.llm.forward).parameters
         self.register_load_state_dict_post_hook(_forgive_absent_llm)
 
     @staticmethod
@@ -128,7 +122,7 @@ class VicunaHead(Answering, BaseModule):
     def init_weights(self) -> None:
         """Nothing: the language model comes with its weights."""
 
-    def settle(self, device: torch.device, frozen: bool = True) -> None:
+    def prepare(self, device: torch.device, frozen: bool = True) -> None:
         """Give a frozen language model the type that suits its device."""
         wanted = compute_dtype(self.dtype, device)
         if not frozen and self.quantization != 'none':
@@ -139,9 +133,23 @@ class VicunaHead(Answering, BaseModule):
             convert(self.llm, wanted)
 
     @property
-    def together(self) -> tuple[tuple[str, ...], ...]:
+    def fused_groups(self) -> tuple[tuple[str, ...], ...]:
         """Names of layers that are called together, to be packed so."""
-        return FUSED_GROUPS if reads_fast(self) else ()
+        return (FUSED_GROUPS if uses_fast_forward(self.llm, self.engine)
+                else ())
+
+    @property
+    def prompt_encoder(self) -> PromptEncoder:
+        """Turns samples into rows, for the language model as it is now."""
+        return PromptEncoder(
+            self.reader, self.tokenizer, self.llm.get_input_embeddings(),
+            self.context, self.max_txt_len)
+
+    @property
+    def answerer(self) -> Answerer:
+        """Answers samples, by the language model and engine of now."""
+        return Answerer(self.llm, self.prompt_encoder, self.engine,
+                        self.generation, self.end_ids)
 
     def loss(self, feats: torch.Tensor | Sequence[torch.Tensor],
              data_samples: Sequence) -> dict[str, torch.Tensor]:
@@ -168,16 +176,30 @@ class VicunaHead(Answering, BaseModule):
         logits, labels = self._targets(feats, data_samples)
         return F.cross_entropy(logits, labels, reduction='sum'), len(labels)
 
-    def _targets(self, feats: torch.Tensor | Sequence[torch.Tensor],
-                 data_samples: Sequence
-                 ) -> tuple[torch.Tensor, torch.Tensor]:
-        evict(self.llm)
-        visual = split(feats, data_samples)
-        rows = [
-            self.training_row(sample, tokens)
-            for tokens, sample in zip(visual, data_samples, strict=True)
-        ]
-        return answer_logits(self, rows, visual)
+    def predict(self, feats: torch.Tensor | Sequence[torch.Tensor],
+                data_samples: Sequence | None = None, **options) -> list:
+        """Write an answer into each data sample.
+
+        Args:
+            feats: As of :meth:`loss`.
+            data_samples: Made anew when absent.
+            options: Decoding options of this call, over the config's.
+
+        Returns:
+            list: The data samples, with ``pred_caption`` or ``pred_answer``
+            and, where they have ``candidates``, ``candidate_scores``.
+        """
+        visual, answerer = split_images(feats), self.answerer
+        if data_samples is None:
+            # The toolbox may be importing this very module.
+            from mmpretrain.structures import DataSample
+            data_samples = [DataSample() for _ in visual]
+        answers = answerer.generate(visual, data_samples, **options)
+        for tokens, sample, answer in zip(
+                visual, data_samples, answers, strict=True):
+            answerer.set_prediction(sample, answer)
+            answerer.set_scores(tokens, sample)
+        return list(data_samples)
 
     def logits(self, feats: torch.Tensor | Sequence[torch.Tensor],
                prompts: Sequence[Sequence[Piece]]
@@ -191,109 +213,23 @@ class VicunaHead(Answering, BaseModule):
         Returns:
             tuple: float[B, T, V], left-padded, and int[B, T], 0 on padding.
         """
-        visual = split(feats, prompts)
-        rows = []
-        for pieces, tokens in zip(prompts, visual, strict=True):
-            check_image_count(pieces, tokens)
-            rows.append(
-                make_row(tokenize(pieces, self._tokens(), tokens.shape[-2])))
-            self._check_room(len(rows[-1].ids))
-        inputs, _ = self._embed(rows, visual)
+        visual, encoder = split(feats, prompts), self.prompt_encoder
+        rows = [encoder.row(pieces, tokens)
+                for pieces, tokens in zip(prompts, visual, strict=True)]
+        inputs, _ = encoder.embed(rows, visual)
         logits = self.llm(**inputs, use_cache=False).logits
         return logits, inputs['attention_mask']
 
-    def training_row(self, sample, tokens: torch.Tensor) -> Row:
-        """A sample with its answers; they and their ends are labelled.
-
-        Args:
-            sample: A data sample with a target.
-            tokens: float[n, Q, E], its images.
-        """
-        parts, template = self.reader.exchanges(sample, len(tokens))
-        check_image_count([piece for pieces, _ in parts for piece in pieces],
-                     tokens)
-        row = Row([], [])
-        for pieces, answer in parts:
-            row += make_row(
-                tokenize(pieces, self._tokens(), tokens.shape[-2]),
-                tokenize_answer(answer, template, self._tokens(),
-                                self.max_txt_len))
-        self._check_room(len(row.ids))
-        return row
-
-    def prompt_ids(self, sample, tokens: torch.Tensor,
-                   room: int | None = None) -> tuple[list[int], Template]:
-        """A sample's prompt as ids, and the template it went through.
-
-        Args:
-            sample: A data sample, or None for the config's prompt.
-            tokens: float[n, Q, E], its images.
-            room: A conversation loses its oldest turns until it has at most
-                so many tokens; beginning, system text, images and the last
-                turn stay.
-        """
-        def ids_of(sample) -> tuple[list[int], Template]:
-            pieces, template = self.reader.prompt(sample, len(tokens))
-            check_image_count(pieces, tokens)
-            return tokenize(pieces, self._tokens(),
-                            tokens.shape[-2]), template
-
-        ids, template = ids_of(sample)
-        turns = self.reader.turns(sample)
-        least, most = 1, len(turns) // 2
-        if room is None or len(ids) <= room or not most:
-            return ids, template
-        while True:
-            # How many answered turns have to go, by bisection.
-            number = (least + most) // 2
-            ids, _ = ids_of(dict(
-                conversation=truncate_history(turns, number, len(tokens),
-                                           template),
-                system=sample.get('system')))
-            if least == most:
-                return ids, template
-            least, most = ((least, number) if len(ids) <= room else
-                           (number + 1, most))
-
-    def _embed(self, rows: Sequence[Row], visual: Sequence[torch.Tensor]
-               ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Rows as inputs of the language model, and their labels."""
-        table = self.llm.get_input_embeddings()
-        device = table.weight.device
-        whole = collate(rows)
-        # Found on the host, which need not wait for the device then.
-        slots = (whole[0] == IMAGE_ID).nonzero(as_tuple=True)
-        ids, mask, positions, labels = (tensor_to_device(x, device)
-                                        for x in whole)
-        embeds = table(ids.clamp(min=0))  # float[B, T, E]
-        if len(slots[0]):
-            # Rows in order, images in order: float[sum of n * Q, E]
-            tokens = torch.cat([x.flatten(0, 1) for x in visual])
-            if tokens.shape[-1] != embeds.shape[-1]:
-                raise ConfigError(
-                    f'Visual tokens are {tokens.shape[-1]} wide, the language '
-                    f'model wants {embeds.shape[-1]}. Check out_channels of '
-                    'the projector.')
-            embeds = embeds.index_put(
-                tuple(tensor_to_device(x, device) for x in slots),
-                tokens.to(embeds))
-        return dict(
-            inputs_embeds=embeds, attention_mask=mask,
-            position_ids=positions), labels
-
-    def _check_room(self, length: int) -> None:
-        if self.context is not None and length > self.context:
-            raise PromptError(
-                f'Prompt, images and answer need {length:,} tokens; the '
-                f'language model holds {self.context:,}. Shorten the text or '
-                'send fewer images.')
-
-    def _tokens(self):
-        if self.tokenizer is None:
-            raise ConfigError('The language model was built from a config '
-                              'and has no tokenizer. Name a folder that has '
-                              'one by `tokenizer=`.')
-        return self.tokenizer
+    def _targets(self, feats: torch.Tensor | Sequence[torch.Tensor],
+                 data_samples: Sequence
+                 ) -> tuple[torch.Tensor, torch.Tensor]:
+        evict(self.llm)
+        visual, encoder = split(feats, data_samples), self.prompt_encoder
+        rows = [
+            encoder.training_row(sample, tokens)
+            for tokens, sample in zip(visual, data_samples, strict=True)
+        ]
+        return answer_logits(self.llm, self.engine, encoder, rows, visual)
 
 
 def _size_hint(width: int) -> str:

@@ -128,7 +128,7 @@ def _images_in_a_prompt(bench: Bench) -> Record:
         def run():
             with torch.no_grad():
                 feats = model(images, mode='tensor')
-            model.head.generate(feats, [sample], max_new_tokens=SHORT)
+            model.head.answerer.generate(feats, [sample], max_new_tokens=SHORT)
 
         return dict(ours=run)
 

@@ -104,10 +104,11 @@ def _jobs(head, visual: torch.Tensor, samples: list, new: int,
 
     def job(number: int) -> Callable[[], None]:
         asked = [
-            head.request(tokens[None], sample, head.generation.replace(
-                max_new_tokens=number))._replace(tag=i)
-            for i, (tokens, sample) in enumerate(
-                zip(visual, samples, strict=True))
+            head.answerer.request(
+                tokens[None], sample,
+                head.generation.replace(max_new_tokens=number))._replace(tag=i)
+            for i, (tokens,
+                    sample) in enumerate(zip(visual, samples, strict=True))
         ]
 
         def run() -> None:
@@ -141,7 +142,7 @@ def loading(bench: Bench,
                 batches = (dict(inputs=pixels[i:i + max_num_seqs],
                                 data_samples=samples[i:i + max_num_seqs])
                            for i in range(0, number, max_num_seqs))
-                done = sum(error is None for _, error in model.answers(
+                done = sum(error is None for _, error in model.generate_stream(
                     batches, max_num_seqs, max_new_tokens=new))
                 jobs.check_lengths([done], number)
 
