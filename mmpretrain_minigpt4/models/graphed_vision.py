@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen vision parts, replayed for few images from CUDA graphs.
+"""The vision parts of a model; frozen ones replay CUDA graphs of few images.
 
 Few images keep a GPU busy for less time than Python takes to start a thousand
 kernels one by one; that is most of the wait for a first token.
@@ -12,29 +12,46 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
+from ..ops import kernels
 from ..ops.cuda_graphs import CUDAGraphRunner
+
+if TYPE_CHECKING:
+    from .minigpt4 import MiniGPT4
 
 # With more images than these the kernels take longer than their start.
 MOST = 8
 
 
 class GraphedVisionEncoder:
-    """Looks at few images by replaying how it looked at as many before.
+    """Encodes images; few of them by replaying how as many were encoded.
 
-    A copy of it begins without recordings.
+    A copy of it begins without graphs.
     """
 
     def __init__(self) -> None:
-        self._forget()
+        self._reset()
 
-    def records(self, model: torch.nn.Module, images: torch.Tensor) -> bool:
-        """Whether a model looks at images by a recording.
+    def encode(self, model: MiniGPT4, images: torch.Tensor) -> torch.Tensor:
+        """Images by a model's backbone and neck, float[B, Q, C].
 
         Args:
-            model: A :class:`~.minigpt4.MiniGPT4` with an eye.
+            model: Has a backbone.
+            images: float[B, 3, H, W].
+        """
+        if self.captures(model, images):
+            return self.replay(model, images)
+        with kernels.off(not model.kernels):
+            return run_vision(model, images)
+
+    def captures(self, model: MiniGPT4, images: torch.Tensor) -> bool:
+        """Whether images are encoded by a graph.
+
+        Args:
+            model: As of :meth:`encode`.
             images: float[B, 3, H, W].
         """
         device, engine = model.device, getattr(model.head, 'engine', None)
@@ -47,21 +64,20 @@ class GraphedVisionEncoder:
                     or layer._forward_pre_hooks or 'forward' in layer.__dict__
                     for part in _parts(model) for layer in part.modules()))
 
-    def __call__(self, model: torch.nn.Module, images: torch.Tensor
-                 ) -> torch.Tensor:
-        """What a model's eye sees, float[B, Q, C], of a recording.
+    def replay(self, model: MiniGPT4, images: torch.Tensor) -> torch.Tensor:
+        """Images by a graph, which is captured where there is none yet.
 
         Args:
-            model: As of :meth:`records`.
+            model: As of :meth:`encode`.
             images: float[B, 3, H, W].
         """
         parts, images = _parts(model), images.to(model.device)
-        if not self._are(parts):
-            self._forget()
+        if not self._captured_with(parts):
+            self._reset()
             self._weights = _weights(parts)
         if self._graphs is None:
             self._graphs = CUDAGraphRunner(
-                lambda *key: model._look(self._inputs[key])[-1],
+                lambda *key: run_vision(model, self._inputs[key]),
                 contextlib.nullcontext, what='Encoding images')
         key = (*images.shape, images.dtype)
         if key not in self._inputs:
@@ -76,14 +92,14 @@ class GraphedVisionEncoder:
                 self._used = torch.cuda.current_stream().record_event()
         return found
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._inputs: dict[tuple, torch.Tensor] = {}
         self._weights: list[tuple] = []
         self._graphs: CUDAGraphRunner | None = None
         self._used: torch.cuda.Event | None = None
 
-    def _are(self, parts: Sequence[torch.nn.Module]) -> bool:
-        """Whether the weights lie where those of the recordings lay."""
+    def _captured_with(self, parts: Sequence[torch.nn.Module]) -> bool:
+        """Whether the weights lie where the graphs read them."""
         return bool(self._weights) and self._weights[0] == tuple(
             map(id, parts)) and all(
                 held.get(name) is weight and weight.data_ptr() == place
@@ -96,8 +112,32 @@ class GraphedVisionEncoder:
         return GraphedVisionEncoder, ()
 
 
+def run_vision(model: MiniGPT4, images: torch.Tensor) -> torch.Tensor:
+    """Images through a model's backbone and neck, layer by layer.
+
+    A frozen part computes no gradient, unless something before it is trained.
+
+    Args:
+        model: Has a backbone.
+        images: float[B, 3, H, W].
+
+    Returns:
+        float[B, Q, C].
+    """
+    frozen = 'backbone' in model.freeze
+    first = next(model.backbone.parameters())
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        feats = model.backbone(images.to(first))
+    if model.neck is not None:
+        frozen = frozen and 'neck' in model.freeze
+        first = next(model.neck.parameters(), feats[-1])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            feats = model.neck(tuple(x.to(first) for x in feats))
+    return feats[-1]
+
+
 def replays(device: torch.device) -> bool:
-    """Whether a device replays recordings."""
+    """Whether a device replays graphs."""
     return device.type == 'cuda'
 
 

@@ -19,19 +19,19 @@ import torch
 from .image_cache import ImageFeatureCache
 
 
-class Seen(NamedTuple):
+class EncodedSample(NamedTuple):
     """A sample whose images are encoded.
 
-    ``tokens`` are float[n, Q, E]; ``names`` are those of the n images, equal
-    for equal ones, or None where they have none.
+    ``tokens`` are float[n, Q, E]; ``hashes`` are those of the n images,
+    equal for equal ones, or None where they have none.
     """
     tokens: torch.Tensor
     sample: object
-    names: tuple[Hashable, ...] | None
+    hashes: tuple[Hashable, ...] | None
 
 
-def see(model: torch.nn.Module, batches: Iterable[Mapping],
-        prefetch_images: bool | None = None) -> Iterator[Seen]:
+def prefetch(model: torch.nn.Module, batches: Iterable[Mapping],
+             prefetch_images: bool | None = None) -> Iterator[EncodedSample]:
     """Encode the images of batches; none is encoded twice in a row.
 
     Args:
@@ -40,7 +40,7 @@ def see(model: torch.nn.Module, batches: Iterable[Mapping],
         prefetch_images: Encode a batch while the one before is used; None
             does so on a GPU.
     """
-    reuse, device = ImageFeatureCache(), model.device
+    cache, device = ImageFeatureCache(), model.device
 
     def encode(batch: dict) -> list[torch.Tensor]:
         if device.type == 'cuda':
@@ -48,32 +48,32 @@ def see(model: torch.nn.Module, batches: Iterable[Mapping],
         images = model.data_preprocessor(batch, False)['images']
         return list(model.extract_feat(images))
 
-    def whole(batch: Mapping) -> list[Seen]:
-        found = reuse.encode(batch, encode)
+    def encode_batch(batch: Mapping) -> list[EncodedSample]:
+        found = cache.encode(batch, encode)
         return [
             # float[Q, E] of a lone image -> float[1, Q, E]
-            Seen(x[None] if x.dim() == 2 else x, sample,
-                 names(key, 1 if x.dim() == 2 else len(x)))
-            for x, key, sample in zip(found, reuse.last_keys,
+            EncodedSample(x[None] if x.dim() == 2 else x, sample,
+                 image_hashes_of(key, 1 if x.dim() == 2 else len(x)))
+            for x, key, sample in zip(found, cache.last_keys,
                                       batch['data_samples'], strict=True)
         ]
 
     if device.type != 'cuda' or prefetch_images is False:
         for batch in batches:
-            yield from whole(batch)
+            yield from encode_batch(batch)
         return
     # What is computed first on another stream must be there.
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
-    waiting: tuple[list[Seen], torch.cuda.Event] | None = None
+    waiting: tuple[list[EncodedSample], torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):
-            begun = whole(batch), stream.record_event()
+            begun = encode_batch(batch), stream.record_event()
         if waiting is not None:
-            yield from _arrived(*waiting)
+            yield from _await(*waiting)
         waiting = begun
     if waiting is not None:
-        yield from _arrived(*waiting)
+        yield from _await(*waiting)
 
 
 def pinned(inputs: torch.Tensor | list) -> torch.Tensor | list:
@@ -83,17 +83,19 @@ def pinned(inputs: torch.Tensor | list) -> torch.Tensor | list:
     return [pinned(x) if isinstance(x, torch.Tensor) else x for x in inputs]
 
 
-def names(key: Hashable | None, number: int) -> tuple[Hashable, ...] | None:
-    """Of the images of a sample, by what names all of them together."""
+def image_hashes_of(key: Hashable | None, number: int
+                    ) -> tuple[Hashable, ...] | None:
+    """Of the images of a sample, from one key of all of them together."""
     return None if key is None else tuple((key, i) for i in range(number))
 
 
-def _arrived(found: list[Seen], event: torch.cuda.Event) -> Iterator[Seen]:
+def _await(found: list[EncodedSample],
+           event: torch.cuda.Event) -> Iterator[EncodedSample]:
     """Let the present stream use what another has made."""
     stream = torch.cuda.current_stream(found[0].tokens.device
                                        if found else None)
     stream.wait_event(event)
-    for seen in found:
-        if seen.tokens.is_cuda:
-            seen.tokens.record_stream(stream)
+    for sample in found:
+        if sample.tokens.is_cuda:
+            sample.tokens.record_stream(stream)
     yield from found

@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""MiniGPT-4: a frozen eye, a frozen voice, and the projection between them.
+"""MiniGPT-4: frozen vision, a frozen language model, and one projection.
 
 Legend: B samples, n images of a sample, H and W pixels, N image tokens, D
 their width, Q visual tokens of an image, C width of the neck, E width of the
@@ -9,24 +9,25 @@ language model.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ModuleDict
 
-from .. import ops
-from ..checkpoints import download
 from ..errors import ConfigError, MiniGPT4Error
 from ..llm import lora as lora_
-from ..llm.dtypes import compute_dtype
 from ..registry import MODELS, checks_settings
+from .building import (
+    build_head,
+    build_part,
+    check_settings,
+    list_checkpoints,
+    open_inputs,
+)
 from .frozen import prepare_frozen
 from .graphed_vision import GraphedVisionEncoder
-from .image_prefetch import see
-
-PARTS = ('backbone', 'neck', 'projector', 'head')
+from .image_prefetch import prefetch
+from .loading import allow_missing_frozen, load_parts
 
 
 @MODELS.register_module()
@@ -38,14 +39,16 @@ class MiniGPT4(BaseModel):
         backbone: Images to ``(float[B, N, D],)``.
         neck: That tuple to ``(float[B, Q, C],)``; None hands it on.
         projector: float[B, Q, C] to float[B, Q, E]. None, together with
-            the head, leaves an eye alone: images to float[B, Q, C].
+            the head, leaves the vision encoder alone: images to
+            float[B, Q, C].
         head: Visual tokens and data samples to a loss or to text.
         data_preprocessor: Config; its type defaults to the toolbox's
             ``MultiModalDataPreprocessor``.
         freeze: The parts that are not trained: their parameters need no
             gradient and they stay in eval mode.
         checkpoints: Files to load, strictly, once all is built: paths,
-            ``asset://`` or addresses, as :mod:`weights` finds them. With them
+            ``asset://`` or addresses, as :mod:`~..checkpoints.download` finds
+            them. With them
             the vision parts are built empty, rather than filled with random
             numbers first. Only a language model that has its own folder may
             be missing in them, and the parts of ``from_scratch``.
@@ -89,71 +92,38 @@ class MiniGPT4(BaseModel):
                  prepack: bool = True,
                  kernels: bool = True,
                  init_cfg: dict | None = None) -> None:
-        _check_names('freeze', freeze)
-        _check_names('from_scratch', from_scratch)
-        compute_dtype(dtype, torch.device(
-            'cuda' if torch.cuda.is_available() else 'cpu'))
         # Files are looked for, the projection is small, and the head checks
-        # before it loads, so that nothing large is built, or fetched, for a
-        # model that cannot be completed.
-        on_meta = torch.get_default_device().type == 'meta'
-        checkpoints = [] if on_meta else list(checkpoints or ())
-        if isinstance(head, Mapping):
-            kind = MODELS.get(head['type'])
-            if hasattr(kind, 'check'):
-                kind.check(**head)
-        if isinstance(data_preprocessor, Mapping):
-            data_preprocessor = dict(data_preprocessor)
-            data_preprocessor.setdefault(
-                'type', 'mmpretrain.MultiModalDataPreprocessor')
-        index = None
-        if features is not None:
-            from ..features.loading import open_features
-            index = open_features(
-                features, backbone, neck, data_preprocessor, freeze,
-                from_scratch, checkpoints or on_meta)
-            backbone = neck = None
-            data_preprocessor = dict(
-                type='mmpretrain_minigpt4.FeaturePreprocessor')
-        else:
-            for names in checkpoints:
-                download.check(str(names))
-        if lora is not None:
-            if head is None or 'head' not in freeze:
-                raise ConfigError('model.lora is for a frozen language '
-                                  "model: leave 'head' in freeze.")
-            lora_.check_lora(lora)
-        empty = bool(checkpoints)
-        projector = _build(projector, empty and
-                           'projector' not in from_scratch)
-        if isinstance(head, Mapping) and hasattr(projector, 'out_channels'):
-            head = dict(head)
-            head.setdefault('in_channels', projector.out_channels)
-        head = _build(head)
+        # before it loads, so that nothing large is built, or downloaded, for
+        # a model that cannot be completed.
+        check_settings(freeze, from_scratch, head, lora, dtype)
+        checkpoints = list_checkpoints(checkpoints)
+        index, backbone, neck, data_preprocessor = open_inputs(
+            features, backbone, neck, data_preprocessor, freeze, from_scratch,
+            checkpoints)
+        empty = {name: bool(checkpoints) and name not in from_scratch
+                 for name in ('backbone', 'neck', 'projector')}
+        projector = build_part(projector, empty['projector'])
+        head = build_head(head, projector)
         super().__init__(data_preprocessor, init_cfg)
-        # What a loader has pinned then comes while the host goes on.
+        # Pinned inputs are then copied while the host goes on; the toolbox's
+        # preprocessor has no argument for it.
         self.data_preprocessor._non_blocking = True
-        self.backbone = _build(backbone, empty and
-                               'backbone' not in from_scratch)
-        self.neck = _build(neck, empty and 'neck' not in from_scratch)
-        self.projector = projector
-        self.head = head
-        self.dtype = dtype
-        self.prepack, self.kernels = prepack, kernels
-        self.freeze = tuple(freeze)
+        self.backbone = build_part(backbone, empty['backbone'])
+        self.neck = build_part(neck, empty['neck'])
+        self.projector, self.head = projector, head
+        self.dtype, self.prepack, self.kernels = dtype, prepack, kernels
+        self.freeze, self.lora, self.features = tuple(freeze), lora, index
         for part in self._frozen_parts():
             part.requires_grad_(False)
             part.eval()
-        self.lora = lora
         if lora is not None:
             lora_.add_lora(self.head.llm, **lora)
-        self.features = index
         self._prepared_on: torch.device | None = None
-        self._eye = GraphedVisionEncoder()
+        self._vision = GraphedVisionEncoder()
         self.load_report = None
         if checkpoints:
-            self._load(checkpoints, from_scratch)
-        self.register_load_state_dict_post_hook(_forgive_loaded_parts)
+            self.load_report = load_parts(self, checkpoints, from_scratch)
+        self.register_load_state_dict_post_hook(allow_missing_frozen)
 
     @property
     def device(self) -> torch.device:
@@ -177,15 +147,11 @@ class MiniGPT4(BaseModel):
         """
         if self.load_report is not None:
             return
-        # mmengine takes the mean of every weight. A language model comes
-        # with its own, and quantised ones have no mean.
-        parts = getattr(self.head, '_modules', {})
-        kept = {k: x for k, x in parts.items() if k == 'llm'}
-        parts.update(dict.fromkeys(kept))
-        try:
-            super().init_weights()
-        finally:
-            parts.update(kept)
+        # A language model comes with its own weights: the toolbox, which
+        # takes the mean of each weight that it may change, is not shown them.
+        parts = {name: part for name, part in self.named_children()
+                 if not hasattr(part, 'llm')}
+        ModuleDict(parts, self.init_cfg).init_weights()
 
     def forward(self,
                 images: torch.Tensor | Sequence[torch.Tensor] | None,
@@ -232,10 +198,9 @@ class MiniGPT4(BaseModel):
         return self.head.loss_terms(self.extract_feat(images), data_samples)
 
     @torch.no_grad()
-    def generate_stream(self,
-                batches: Iterable[Mapping],
-                max_num_seqs: int | None = None,
-                **options) -> Iterator[tuple[object, MiniGPT4Error | None]]:
+    def generate_stream(self, batches: Iterable[Mapping],
+                        max_num_seqs: int | None = None, **options
+                        ) -> Iterator[tuple[object, MiniGPT4Error | None]]:
         """Answer collated batches, each sample as soon as it is done.
 
         Nothing waits for the longest answer of its batch: the next samples
@@ -244,7 +209,7 @@ class MiniGPT4(BaseModel):
 
         Args:
             batches: As a data loader gives them, read lazily.
-            slots: Samples that are answered at a time.
+            max_num_seqs: Samples that are answered at a time.
             options: Decoding options.
 
         Returns:
@@ -253,9 +218,9 @@ class MiniGPT4(BaseModel):
             error that says why.
         """
         self._prepare()
-        prefetch_images = self.head.engine.prefetch_images
+        samples = prefetch(self, batches, self.head.engine.prefetch_images)
         yield from self.head.answerer.generate_stream(
-            see(self, batches, prefetch_images), max_num_seqs, **options)
+            samples, max_num_seqs, **options)
 
     def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
                      ) -> torch.Tensor | list[torch.Tensor]:
@@ -285,60 +250,16 @@ class MiniGPT4(BaseModel):
         parts = [getattr(self, name) for name in self.freeze]
         return [part for part in parts if part is not None]
 
-    def _load(self, checkpoints: Sequence[str],
-              from_scratch: Sequence[str]) -> None:
-        from ..checkpoints.loading import load_checkpoints
-        from ..features.loading import load_without_vision
-        optional = [name + '.' for name in from_scratch]
-        if getattr(self.head, 'has_own_weights', False):
-            optional.append('head.llm.')
-        if self.features is not None:
-            self.load_report = load_without_vision(
-                self, checkpoints, self.features, tuple(optional))
-        else:
-            self.load_report = load_checkpoints(
-                self, [path for name in checkpoints
-                       for path in download.locate(str(name))],
-                allow_missing=tuple(optional))
-        if self.lora is None:
-            return
-        if lora_.check_loaded(
-                self.head.llm, self.load_report.sources, 'head.llm.'):
-            lora_.check_scale(self.load_report.files, self.lora)
-        else:
-            print_log('LoRA begins anew: no checkpoint holds its weights.',
-                      'current')
-
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
-        feats = (images, ) if self.backbone is None else self._see(images)
+        feats = images
+        if self.backbone is not None:
+            feats = self._vision.encode(self, images)
         if self.projector is None:
-            return feats[-1]
+            return feats
         if self.features is not None and list(
                 images.shape[1:]) != self.features.shape:
             raise _wrong_images(images, 2)
-        first = next(self.projector.parameters())
-        return self.projector(feats[-1].to(first))
-
-    def _see(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if self._eye.records(self, images):
-            return (self._eye(self, images), )
-        with ops.kernels.off(not self.kernels):
-            return self._look(images)
-
-    def _look(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # A frozen part computes no gradient, unless something before it is
-        # trained.
-        frozen = 'backbone' in self.freeze
-        first = next(self.backbone.parameters())
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            feats = self.backbone(images.to(first))
-        if self.neck is not None:
-            frozen = frozen and 'neck' in self.freeze
-            first = next(self.neck.parameters(), feats[-1])
-            with torch.set_grad_enabled(torch.is_grad_enabled()
-                                        and not frozen):
-                feats = self.neck(tuple(x.to(first) for x in feats))
-        return feats
+        return self.projector(feats.to(next(self.projector.parameters())))
 
     def _prepare(self) -> None:
         device = self.device
@@ -347,25 +268,9 @@ class MiniGPT4(BaseModel):
             self._prepared_on = device
 
     def _apply(self, *args, **kwargs) -> MiniGPT4:
-        # Moved or converted, weights have to be looked after again.
+        # Moved or converted, weights have to be prepared again.
         self._prepared_on = None
         return super()._apply(*args, **kwargs)
-
-
-def _build(part: dict | torch.nn.Module | None,
-           empty: bool = False) -> torch.nn.Module | None:
-    if not isinstance(part, Mapping):
-        return part
-    with torch.device('meta') if empty else contextlib.nullcontext():
-        return MODELS.build(dict(part))
-
-
-def _check_names(argument: str, names: Sequence[str]) -> None:
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in PARTS:
-            raise ConfigError(f'{argument} is a list of parts '
-                              f'({", ".join(PARTS)}); {name!r} is not one.')
 
 
 def _wrong_images(images: torch.Tensor, dims: int) -> ConfigError:
@@ -377,14 +282,3 @@ def _wrong_images(images: torch.Tensor, dims: int) -> ConfigError:
             "runner_type='mmpretrain_minigpt4.Runner'.")
     return ConfigError('Images are float[B, 3, H, W] or float[B, n, 3, '
                        f'H, W], not {list(images.shape)}.')
-
-
-def _forgive_loaded_parts(module: MiniGPT4, incompatible) -> None:
-    """Let checkpoints of what was trained leave out what was loaded."""
-    if module.load_report is None:
-        return
-    frozen = tuple(name + '.' for name in module.freeze if name != 'head')
-    incompatible.missing_keys[:] = [
-        key for key in incompatible.missing_keys
-        if not key.removeprefix('module.').startswith(frozen)
-    ]

@@ -10,7 +10,7 @@ from mmpretrain_minigpt4.models.heads.visual_tokens import (
     image_hashes,
     token_hashes,
 )
-from mmpretrain_minigpt4.models.image_prefetch import see
+from mmpretrain_minigpt4.models.image_prefetch import prefetch
 
 
 class Eye(torch.nn.Module):
@@ -36,7 +36,7 @@ def batches(number):
 
 
 def test_every_sample_comes_with_its_own_images():
-    found = list(see(Eye(), batches(3)))
+    found = list(prefetch(Eye(), batches(3)))
     assert [seen.sample for seen in found] == [
         '0a', '0b', '1a', '1b', '2a', '2b']
     for seen, image in zip(found, [
@@ -48,14 +48,14 @@ def test_every_sample_comes_with_its_own_images():
 
 
 def test_equal_images_have_equal_names_and_others_have_others():
-    found = [seen.names for seen in see(Eye(), batches(3))]
+    found = [seen.hashes for seen in prefetch(Eye(), batches(3))]
     assert found[1] == found[3] == found[5]
     assert len(set(found)) == 4
 
 
 def test_batches_are_read_only_as_they_are_needed():
     eye = Eye()
-    seen = see(eye, batches(5))
+    seen = prefetch(eye, batches(5))
     next(seen), next(seen)
     assert eye.calls == 1
 
@@ -89,13 +89,14 @@ def test_a_prompt_is_named_by_its_words_and_its_images():
 @pytest.mark.parametrize('prefetch_images', [None, False])
 def test_seeing_ahead_on_a_gpu_changes_nothing(prefetch_images):
     eye = Eye()
-    expected = list(see(eye, batches(4)))
+    expected = list(prefetch(eye, batches(4)))
     eye.device = torch.device('cuda')
     eye.data_preprocessor = lambda batch, training: dict(
         images=batch['inputs'].to('cuda', non_blocking=True))
-    for found, wanted in zip(see(eye, batches(4), prefetch_images), expected,
+    for found, wanted in zip(prefetch(eye, batches(4), prefetch_images),
+                             expected,
                              strict=True):
-        assert found.names == wanted.names
+        assert found.hashes == wanted.hashes
         assert torch.equal(found.tokens.cpu(), wanted.tokens)
     tokens = torch.randn(2, 3, 4, device='cuda')
     assert image_hashes([tokens]) == image_hashes([tokens.clone()])
