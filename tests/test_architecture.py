@@ -177,7 +177,7 @@ def test_files_are_short_and_carry_their_licence():
     for path in FILES:
         lines = path.read_text(encoding='utf-8').splitlines()
         assert lines[1] == '# SPDX-License-Identifier: Apache-2.0', path
-        assert len(lines) <= 350, path
+        assert len(lines) <= 400, path
 
 
 def test_no_circle_among_modules():
