@@ -247,7 +247,7 @@ def _decoding(shape: Shapes, batch: int, prompt: int, capacity: int,
 
 def _has_kernels() -> bool:
     """Whether attention on this CPU keeps neither scores nor copies."""
-    return kernels.works('cpu', torch.bfloat16) is not None
+    return kernels.available('cpu', torch.bfloat16) is not None
 
 
 def _training_step(shape: Shapes, batch: int, tokens: int, size: int,

@@ -107,11 +107,11 @@ class CUDAGraphStep:
                 mask: torch.Tensor | None, seen: int) -> torch.Tensor:
         model = self.model
         x = model.embed(tokens).to(model.dtype)  # float[R, w, E]
-        with kernels.off(not self.kernels):
+        with kernels.disabled(not self.kernels):
             operators = kernels.operators(x.device, x.dtype)
 
         def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
-            q = operators.rotate_and_write(
+            q = operators.apply_rope_and_write(
                 qkv, *cos_sin, cache.keys[index], cache.values[index], entries,
                 model.num_heads, model.num_kv_heads)
             return operators.decode_attention(

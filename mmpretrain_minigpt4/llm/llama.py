@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..ops import attention, fused_forward, hide_later, kernels, linears
+from ..ops import attention, fused_forward, fused_linears, hide_later, kernels
 from ..ops.transfer import tensor_to_device
 from .fused_layers import fused_layers
 from .kv_cache import KVCache, write
@@ -79,10 +79,10 @@ class Llama:
         self.head_dims = getattr(
             config, 'head_dim', None) or config.hidden_size // self.num_heads
         self._rope_table = None
-        with kernels.off(not use_kernels):
+        with kernels.disabled(not use_kernels):
             # Whether a step or a prompt on a CPU goes through kernels; those
             # of GPUs are for steps of static shapes.
-            self.fused = kernels.works(self.device, self.dtype) == 'native'
+            self.fused = kernels.available(self.device, self.dtype) == 'native'
 
     @staticmethod
     def fits(llm: torch.nn.Module) -> bool:
@@ -146,7 +146,7 @@ class Llama:
                 q.transpose(1, 2), keys, values, bias, place.causal)
             return mixed.transpose(1, 2)  # float[B, T, H, D]
 
-        with kernels.off(not self.fused):
+        with kernels.disabled(not self.fused):
             return self._layers(embeds, place.positions, attend)
 
     def _fused(self, embeds: torch.Tensor,
@@ -167,7 +167,7 @@ class Llama:
 
         def attend(index: int, qkv: torch.Tensor) -> torch.Tensor:
             keys, values = held[index]
-            q = operators.rotate_and_write(
+            q = operators.apply_rope_and_write(
                 qkv, *cos_sin, keys, values, entries, self.num_heads,
                 self.num_kv_heads)
             if place.lengths is not None:
@@ -219,7 +219,7 @@ class Llama:
             mixed = mixed.transpose(1, 2).flatten(0, 1)
             return mixed if even else mixed[slots]
 
-        with kernels.off(not self.fused):
+        with kernels.disabled(not self.fused):
             return self._layers(embeds, positions, attend)
 
     def _layers(self, embeds: torch.Tensor, positions: torch.Tensor,
@@ -233,7 +233,7 @@ class Llama:
             h = attend(index, q, k, v)
             x = x + mixer.o_proj(h.flatten(-2))
             h = _rms_norm(x, layer.post_attention_layernorm)
-            gate, up = linears((mlp.gate_proj, mlp.up_proj), h)
+            gate, up = fused_linears((mlp.gate_proj, mlp.up_proj), h)
             x = x + mlp.down_proj(F.silu(gate) * up)
         return _rms_norm(x, self.norm)
 

@@ -37,10 +37,10 @@ def prepare_frozen(model: MiniGPT4, device: torch.device) -> None:
             model.head.prepare(device, frozen='head' in model.freeze)
     if not model.prepack:
         return
-    lay_out = ops.prepack if device.type == 'cpu' else ops.join
+    prepare = ops.prepack if device.type == 'cpu' else ops.merge
     for name in model.freeze:
         part = getattr(model, name)
         # Layers beside LoRA are merged in place, one day.
         if part is not None and (model.lora is None or name != 'head'):
-            with ops.kernels.off(not model.kernels):
-                lay_out(part, getattr(part, 'fused_groups', ()))
+            with ops.kernels.disabled(not model.kernels):
+                prepare(part, getattr(part, 'fused_groups', ()))

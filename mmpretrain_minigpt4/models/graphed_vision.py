@@ -44,7 +44,7 @@ class GraphedVisionEncoder:
         """
         if self.captures(model, images):
             return self.replay(model, images)
-        with kernels.off(not model.kernels):
+        with kernels.disabled(not model.kernels):
             return run_vision(model, images)
 
     def captures(self, model: MiniGPT4, images: torch.Tensor) -> bool:

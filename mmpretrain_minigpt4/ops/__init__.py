@@ -5,14 +5,14 @@
 from . import kernels
 from .attention import attention, hide_later
 from .linear import int8_chunked
-from .linear.merged import join, merged_linear
+from .linear.merged import merge, merged_linear
 from .linear.prepacked import (
     PrepackedLinear,
     can_prepack,
     fused_forward,
+    fused_linears,
     linear,
     linear_gelu,
-    linears,
     prepack,
     unpack,
 )
@@ -20,6 +20,6 @@ from .linear.prepacked_int8 import PackableInt8
 
 __all__ = [
     'PackableInt8', 'PrepackedLinear', 'attention', 'can_prepack',
-    'fused_forward', 'hide_later', 'int8_chunked', 'join', 'kernels',
-    'linear', 'linear_gelu', 'linears', 'merged_linear', 'prepack', 'unpack'
+    'fused_forward', 'fused_linears', 'hide_later', 'int8_chunked', 'kernels',
+    'linear', 'linear_gelu', 'merge', 'merged_linear', 'prepack', 'unpack'
 ]

@@ -105,7 +105,7 @@ def _kernel_suits(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
             and q.dtype == k.dtype == v.dtype
             and not (torch.is_grad_enabled() and (
                 q.requires_grad or k.requires_grad or v.requires_grad))
-            and kernels.works(q.device, q.dtype) == 'native')
+            and kernels.available(q.device, q.dtype) == 'native')
 
 
 def _head_by_head(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor

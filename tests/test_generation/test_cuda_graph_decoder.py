@@ -279,7 +279,7 @@ def test_kernels_give_the_answers_of_their_twins(llm, prompts, num_beams,
                                                  monkeypatch):
     pytest.importorskip('triton', reason='Triton is not installed')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
-    assert kernels.works('cpu', torch.float32)
+    assert kernels.available('cpu', torch.float32)
     options = SamplingParams(max_new_tokens=2, num_beams=num_beams)
     asked = [request(llm, ids, options, tag=i)
              for i, ids in enumerate(prompts[:2])]

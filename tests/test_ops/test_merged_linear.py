@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmpretrain_minigpt4.ops import join, linears, merged_linear
-from mmpretrain_minigpt4.ops.linear.merged import apart
+from mmpretrain_minigpt4.ops import fused_linears, merge, merged_linear
+from mmpretrain_minigpt4.ops.linear.merged import unmerge
 
 NAMES = (('q', 'k', 'v'), )
 
@@ -33,25 +33,25 @@ def is_joined(part):
 
 def test_one_product_gives_what_three_give(parent):
     x = torch.randn(2, 7, 6)
-    apart = linears(layers(parent), x)
-    assert join(parent, NAMES) == 3
-    joint = merged_linear(layers(parent), x)
-    torch.testing.assert_close(joint, torch.cat(apart, -1))
-    for found, expected in zip(linears(layers(parent), x), apart,
+    alone = fused_linears(layers(parent), x)
+    assert merge(parent, NAMES) == 3
+    merged = merged_linear(layers(parent), x)
+    torch.testing.assert_close(merged, torch.cat(alone, -1))
+    for found, expected in zip(fused_linears(layers(parent), x), alone,
                                strict=True):
         torch.testing.assert_close(found, expected)
-    assert join(parent, NAMES) == 0  # once is enough
+    assert merge(parent, NAMES) == 0  # once is enough
 
 
 def test_they_can_be_multiplied_apart_to_compare(parent):
-    join(parent, NAMES)
-    with apart(parent):
+    merge(parent, NAMES)
+    with unmerge(parent):
         assert not is_joined(parent)
     assert is_joined(parent)
 
 
 def test_nothing_is_held_twice(parent):
-    join(parent, NAMES)
+    merge(parent, NAMES)
     stores = {x.weight.untyped_storage().data_ptr() for x in layers(parent)}
     assert len(stores) == 1
     assert parent.q.weight.untyped_storage().nbytes() == 12 * 6 * 4
@@ -59,17 +59,17 @@ def test_nothing_is_held_twice(parent):
 
 def test_the_gradient_of_the_input_flows_through(parent):
     x = torch.randn(3, 6, requires_grad=True)
-    sum(y.square().sum() for y in linears(layers(parent), x)).backward()
+    sum(y.square().sum() for y in fused_linears(layers(parent), x)).backward()
     expected, x.grad = x.grad, None
-    join(parent, NAMES)
-    sum(y.square().sum() for y in linears(layers(parent), x)).backward()
+    merge(parent, NAMES)
+    sum(y.square().sum() for y in fused_linears(layers(parent), x)).backward()
     torch.testing.assert_close(x.grad, expected)
 
 
 def test_files_hold_what_they_held(parent, tmp_path):
     from safetensors.torch import load_file, save_file
     before = {key: x.clone() for key, x in parent.state_dict().items()}
-    join(parent, NAMES)
+    merge(parent, NAMES)
     state = parent.state_dict()
     assert list(state) == list(before)
     save_file(state, tmp_path / 'a.safetensors')
@@ -81,7 +81,7 @@ def test_files_hold_what_they_held(parent, tmp_path):
 
 
 def test_what_is_loaded_is_what_is_multiplied(parent):
-    join(parent, NAMES)
+    merge(parent, NAMES)
     fresh = {key: torch.randn_like(x)
              for key, x in parent.state_dict().items()}
     parent.load_state_dict(fresh)
@@ -99,27 +99,27 @@ def test_what_is_loaded_is_what_is_multiplied(parent):
     lambda part: part.k.weight.requires_grad_(True),
 ])
 def test_layers_that_were_changed_are_apart_again(parent, change):
-    join(parent, NAMES)
+    merge(parent, NAMES)
     found = change(parent)
     found = found if isinstance(found, nn.Module) and hasattr(
         found, 'q') else parent
     x = torch.randn(2, 6, dtype=found.q.weight.dtype)
     assert merged_linear(layers(found), x) is None
-    for y, layer in zip(linears(layers(found), x), layers(found),
+    for y, layer in zip(fused_linears(layers(found), x), layers(found),
                         strict=True):
         torch.testing.assert_close(y, layer(x))
 
 
 def test_what_is_trained_shared_or_of_another_kind_stays_apart(parent):
     parent.k.weight.requires_grad_(True)
-    assert join(parent, NAMES) == 0
+    assert merge(parent, NAMES) == 0
     parent.k.weight.requires_grad_(False)
     parent.other = nn.Linear(6, 3, bias=False)
     parent.other.weight = parent.k.weight
-    assert join(parent, NAMES) == 0
+    assert merge(parent, NAMES) == 0
     parent.other = None
     parent.k.half()
-    assert join(parent, NAMES) == 0
+    assert merge(parent, NAMES) == 0
     assert not is_joined(parent)
 
 
@@ -132,7 +132,7 @@ def test_a_language_model_is_saved_as_it_was(tmp_path):
         num_hidden_layers=2, num_attention_heads=4)
     llm = AutoModelForCausalLM.from_config(config).requires_grad_(False)
     before = {key: x.clone() for key, x in llm.state_dict().items()}
-    assert join(llm, FUSED_GROUPS) == 10
+    assert merge(llm, FUSED_GROUPS) == 10
     llm.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
     assert list(again) == list(before)

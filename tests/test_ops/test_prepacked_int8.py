@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmpretrain_minigpt4.ops import PackableInt8, linears, prepack
+from mmpretrain_minigpt4.ops import PackableInt8, fused_linears, prepack
 from mmpretrain_minigpt4.ops.linear.prepacked_int8 import (
     OUTLIER,
     FbgemmWeight,
@@ -122,9 +122,10 @@ def test_layers_are_packed_together_and_apart():
     wanted = [rounded(x) @ (weight.float().T * scale)
               for weight, scale in parts]
     wanted[1] = wanted[1] + module.b.bias
-    for found, layer, of_layer in zip(
-            linears((module.a, module.b), x), (module.a, module.b), wanted,
-            strict=False):
+    for found, layer, of_layer in zip(fused_linears((module.a, module.b), x),
+                                      (module.a, module.b),
+                                      wanted,
+                                      strict=False):
         torch.testing.assert_close(found, of_layer)
         torch.testing.assert_close(layer(x), of_layer)
     torch.testing.assert_close(module.c(x), wanted[2])

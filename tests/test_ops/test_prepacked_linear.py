@@ -13,9 +13,9 @@ from torch import nn
 from mmpretrain_minigpt4.ops import (
     attention,
     can_prepack,
+    fused_linears,
     linear,
     linear_gelu,
-    linears,
     prepack,
     unpack,
 )
@@ -131,8 +131,10 @@ def test_layers_packed_together_give_what_each_gives_alone(bias):
     x, found = torch.randn(2, 3, 16), []
     for module in (plain, packed):
         y = x.clone().requires_grad_()
-        results = [*linears([module['q'], module['k']], y),
-                   *linears([module['k'], module['other']], y), module['q'](y)]
+        results = [
+            *fused_linears([module['q'], module['k']], y),
+            *fused_linears([module['k'], module['other']], y), module['q'](y)
+        ]
         sum(out.square().sum() for out in results).backward()
         found.append((*(out.detach() for out in results), y.grad))
     for expected, got in zip(*found, strict=True):

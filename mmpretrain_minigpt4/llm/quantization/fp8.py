@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...ops.linear.int8_gemv import byte_linear
+from ...ops.linear.int8_gemv import int8_gemv
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
@@ -58,7 +58,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
-        few = byte_linear(x, weight.qdata, weight.scale)
+        few = int8_gemv(x, weight.qdata, weight.scale)
         if few is not None:
             return few
         rows, scales = to_float8(x.reshape(-1, x.shape[-1]))

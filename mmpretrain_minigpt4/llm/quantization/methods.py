@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError
 from ...ops import PackableInt8, PrepackedLinear
 from ...ops.linear import int8_chunked
-from ...ops.linear.int8_gemv import byte_linear
+from ...ops.linear.int8_gemv import int8_gemv
 from .fp8 import check_fp8, fp8
 
 
@@ -209,7 +209,7 @@ class _Int8Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
-        few = byte_linear(x, weight.qdata, weight.scale)
+        few = int8_gemv(x, weight.qdata, weight.scale)
         if few is not None:
             return few
         rows = x.reshape(-1, x.shape[-1])  # float[R, I]

@@ -7,6 +7,6 @@ On a GPU they are Triton's, on a CPU those of the compiled library;
 """
 
 from . import reference
-from .dispatch import off, operators, way, works
+from .dispatch import available, backend, disabled, operators
 
-__all__ = ['off', 'operators', 'reference', 'way', 'works']
+__all__ = ['available', 'backend', 'disabled', 'operators', 'reference']

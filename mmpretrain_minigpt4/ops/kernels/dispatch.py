@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""The operators of a decode step, by the fastest way that works.
+"""The operators of a decode step, dispatched to the fastest backend.
 
 On a GPU that is Triton, on a CPU the compiled library; :mod:`.reference` says
 what each operator computes, and runs everywhere.
@@ -22,18 +22,18 @@ from ..triton import supported
 from . import reference
 from .selftest import check
 
-__all__ = ['off', 'operators', 'way', 'works']
+__all__ = ['available', 'backend', 'disabled', 'operators']
 
 TYPES = {'triton': (*native.TYPES, torch.float16), 'native': native.TYPES}
 
-_on: ContextVar[bool] = ContextVar('kernels', default=True)
+_enabled: ContextVar[bool] = ContextVar('kernels', default=True)
 
 
 def operators(device: torch.device, dtype: torch.dtype) -> ModuleType:
     """What has the operators of a decode step for a device and a type.
 
     Those of Triton launch on the current device. Where a gradient may be
-    wanted, and within :func:`off`, they are the reference ones.
+    wanted, and within :func:`disabled`, they are the reference ones.
 
     Args:
         device: Where the tensors are.
@@ -44,12 +44,12 @@ def operators(device: torch.device, dtype: torch.dtype) -> ModuleType:
     """
     if torch.is_grad_enabled():
         return reference
-    kind = works(device, dtype)
+    kind = available(device, dtype)
     return _module(kind) if kind else reference
 
 
-def works(device: torch.device | str, dtype: torch.dtype) -> str | None:
-    """Whether kernels work, and are not switched off: by which way, or None.
+def available(device: torch.device | str, dtype: torch.dtype) -> str | None:
+    """The backend whose kernels work and are not disabled, or None.
 
     Tried out once for a device and a type, which may take seconds the first
     time; so ask before a CUDA graph is captured. Where a kernel cannot be
@@ -58,14 +58,14 @@ def works(device: torch.device | str, dtype: torch.dtype) -> str | None:
     device = torch.device(device)
     # A trace would take what a library gives for a constant.
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    kind = way(device) if _on.get() and not traced else None
-    if kind and dtype in TYPES[kind] and _passes(kind, device, dtype):
+    kind = backend(device) if _enabled.get() and not traced else None
+    if kind and dtype in TYPES[kind] and _passes_selftest(kind, device, dtype):
         return kind
     return None
 
 
-def way(device: torch.device) -> str | None:
-    """By which way kernels can be tried on a device, if any."""
+def backend(device: torch.device) -> str | None:
+    """The backend that has kernels for a device, if any."""
     if supported(device):
         return 'triton'
     if device.type == 'cpu' and native.instructions():
@@ -74,8 +74,8 @@ def way(device: torch.device) -> str | None:
 
 
 @contextlib.contextmanager
-def off(switch: bool = True) -> Iterator[None]:
-    """Within it kernels are switched off, if they are to be.
+def disabled(switch: bool = True) -> Iterator[None]:
+    """Within it kernels are disabled, if they are to be.
 
     Args:
         switch: False changes nothing.
@@ -83,11 +83,11 @@ def off(switch: bool = True) -> Iterator[None]:
     if not switch:
         yield
         return
-    token = _on.set(False)
+    token = _enabled.set(False)
     try:
         yield
     finally:
-        _on.reset(token)
+        _enabled.reset(token)
 
 
 def _module(kind: str) -> ModuleType:
@@ -100,7 +100,8 @@ def _module(kind: str) -> ModuleType:
 
 
 @functools.cache
-def _passes(kind: str, device: torch.device, dtype: torch.dtype) -> bool:
+def _passes_selftest(kind: str, device: torch.device,
+                     dtype: torch.dtype) -> bool:
     try:
         check(_module(kind), device, dtype)
     except Exception as error:  # whatever a driver or a compiler may raise

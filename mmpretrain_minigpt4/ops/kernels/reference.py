@@ -71,10 +71,10 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     return F.silu(gate) * up
 
 
-def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
-                     keys: torch.Tensor, values: torch.Tensor,
-                     entries: torch.Tensor, num_heads: int,
-                     num_kv_heads: int) -> torch.Tensor:
+def apply_rope_and_write(qkv: torch.Tensor, cos: torch.Tensor,
+                         sin: torch.Tensor, keys: torch.Tensor,
+                         values: torch.Tensor, entries: torch.Tensor,
+                         num_heads: int, num_kv_heads: int) -> torch.Tensor:
     """Rotate queries and keys, and put keys and values into the cache.
 
     Element i of a head is turned with element i + D / 2 (modulo D). The

@@ -54,7 +54,7 @@ def _trials(dtype: torch.dtype):
     keys, values = (random(rows, kv_heads, room, dims) for _ in range(2))
     turns = random(rows, 1, dims), random(rows, 1, dims)
     entries = torch.tensor([[3], [140]])
-    yield 'rotate_and_write', (
+    yield 'apply_rope_and_write', (
         random(rows, 1, (heads + 2 * kv_heads) * dims), *turns, keys, values,
         entries), (heads, kv_heads)
     lengths = torch.tensor([7, 141])

@@ -26,7 +26,7 @@ MOST_ROWS = {'triton': 16, 'native': 8}
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
+def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
                 ) -> torch.Tensor | None:
     """``x @ (weight * scales).T`` where a kernel does it, else None.
 
@@ -39,11 +39,11 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
         float[..., O], or None for many tokens, or where no kernel works.
     """
     rows = x.numel() // x.shape[-1]
-    kind = kernels.way(x.device)
+    kind = kernels.backend(x.device)
     if kind is None or not 0 < rows <= MOST_ROWS[kind]:
         return None
     if kind == 'native' and not (native.suits(x, weight)
-                                 and kernels.works(x.device, x.dtype)):
+                                 and kernels.available(x.device, x.dtype)):
         return None
     if not _works(kind, x.device, x.dtype, weight.dtype):
         return None
@@ -54,8 +54,8 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
 
 def _kernel(kind: str) -> Callable:
     if kind == 'native':
-        return native.byte_linear
-    from ..triton.int8_gemv import byte_linear as kernel
+        return native.int8_gemv
+    from ..triton.int8_gemv import int8_gemv as kernel
     return kernel
 
 

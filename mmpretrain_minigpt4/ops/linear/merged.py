@@ -1,13 +1,12 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers that read the same input, with their weights in one block.
+"""Linear layers of the same input, with their weights merged into one tensor.
 
 One large product keeps a GPU busier than three small ones, and is one launch.
-The layers stay what they are: their weights become neighbouring parts of one
-tensor, so that state dicts, saving and loading see what they always saw, and
-nothing is held twice. Whether weights are neighbours is seen from where they
-lie, so that layers which were moved, converted or given new weights are
-simply apart again.
+The layers stay what they are: their weights become neighbouring views of one
+tensor, so that state dicts, saving and loading do not change, and nothing is
+held twice. Whether weights are neighbours follows from their addresses, so
+layers that were moved, converted or given new weights are unmerged again.
 
 Legend: I and O input and output channels.
 """
@@ -23,12 +22,12 @@ from torch import nn
 
 
 @torch.no_grad()
-def join(module: nn.Module, together: Sequence[Sequence[str]]) -> int:
+def merge(module: nn.Module, groups: Sequence[Sequence[str]]) -> int:
     """Lay the weights of frozen layers side by side, where they are plain.
 
     Args:
         module: On any device.
-        together: Names of layers of one module that read the same input.
+        groups: Names of layers of one module that read the same input.
 
     Returns:
         int: How many layers have become neighbours.
@@ -36,22 +35,23 @@ def join(module: nn.Module, together: Sequence[Sequence[str]]) -> int:
     number = 0
     owners = count_owners(module)
     for parent in module.modules():
-        for names in together:
+        for names in groups:
             layers = [getattr(parent, name, None) for name in names]
-            if not _suit(layers, owners) or _whole(layers) is not None:
+            if not _can_merge(layers,
+                              owners) or _merged_weight(layers) is not None:
                 continue
             whole = torch.cat([layer.weight for layer in layers])
             parts = whole.split([layer.out_features for layer in layers])
             for layer, part in zip(layers, parts, strict=True):
                 layer.weight.data = part
-                layer.__dict__['_joined'] = True
+                layer.__dict__['_merged'] = True
             number += len(layers)
     return number
 
 
 def merged_linear(layers: Sequence[nn.Module], x: torch.Tensor
                  ) -> torch.Tensor | None:
-    """The product with all of some layers' weights, where they are joined.
+    """The product with all of some layers' weights, where they are merged.
 
     Args:
         layers: Of any kind.
@@ -60,15 +60,15 @@ def merged_linear(layers: Sequence[nn.Module], x: torch.Tensor
     Returns:
         float[..., sum of O], or None where they are not.
     """
-    if not all(layer.__dict__.get('_joined') for layer in layers):
+    if not all(layer.__dict__.get('_merged') for layer in layers):
         return None
-    whole = _whole(layers)
+    whole = _merged_weight(layers)
     if whole is None:
         return None
-    return F.linear(x, whole, joint_bias(layers, x))
+    return F.linear(x, whole, merged_bias(layers, x))
 
 
-def joint_bias(layers: Sequence[nn.Module], x: torch.Tensor
+def merged_bias(layers: Sequence[nn.Module], x: torch.Tensor
                ) -> torch.Tensor | None:
     """The biases of layers behind each other, float[sum of O], if any.
 
@@ -87,18 +87,18 @@ def joint_bias(layers: Sequence[nn.Module], x: torch.Tensor
 
 
 @contextlib.contextmanager
-def apart(module: nn.Module) -> Iterator[None]:
-    """Within it joined layers are multiplied one by one, to compare."""
+def unmerge(module: nn.Module) -> Iterator[None]:
+    """Within it merged layers are multiplied one by one, to compare."""
     found = [layer for layer in module.modules()
-             if layer.__dict__.pop('_joined', False)]
+             if layer.__dict__.pop('_merged', False)]
     try:
         yield
     finally:
         for layer in found:
-            layer.__dict__['_joined'] = True
+            layer.__dict__['_merged'] = True
 
 
-def _whole(layers: Sequence[nn.Module]) -> torch.Tensor | None:
+def _merged_weight(layers: Sequence[nn.Module]) -> torch.Tensor | None:
     """The block that these weights are, or None if they are none."""
     weights = [layer._parameters.get('weight') for layer in layers]
     first = weights[0]
@@ -117,7 +117,7 @@ def _whole(layers: Sequence[nn.Module]) -> torch.Tensor | None:
     return first.as_strided((rows, first.shape[1]), (first.shape[1], 1))
 
 
-def _suit(layers: Sequence[nn.Module | None], owners: dict[int, int]
+def _can_merge(layers: Sequence[nn.Module | None], owners: dict[int, int]
           ) -> bool:
     if any(type(layer) is not nn.Linear or layer._forward_hooks
            or layer._forward_pre_hooks for layer in layers):

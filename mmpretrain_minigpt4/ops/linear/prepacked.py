@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .merged import count_owners, joint_bias, merged_linear
+from .merged import count_owners, merged_bias, merged_linear
 from .prepacked_int8 import PackableInt8, can_pack_int8, pack_int8, share_out
 
 # The layout hardly depends on the number of rows; this many is typical.
@@ -30,7 +30,7 @@ PACKED = ('_packed', '_whole', '_share')
 
 
 def prepack(module: nn.Module,
-            together: Sequence[Sequence[str]] = ()) -> int:
+            groups: Sequence[Sequence[str]] = ()) -> int:
     """Prepack the frozen linear layers in a module, where that works.
 
     The original weights are freed. State dicts, copies, moves and loading go
@@ -41,8 +41,8 @@ def prepack(module: nn.Module,
 
     Args:
         module: On a CPU.
-        together: Names of layers of one module that read the same input;
-            :func:`linears` makes one product of them. Called one by one
+        groups: Names of layers of one module that read the same input;
+            :func:`fused_linears` makes one product of them. Called one by one
             they are slower than alone.
 
     Returns:
@@ -66,7 +66,7 @@ def prepack(module: nn.Module,
 
     number = 0
     for parent in list(module.modules()):
-        for names in together:
+        for names in groups:
             layers = [getattr(parent, name, None) for name in names]
             if all(map(suits, layers)) and len(
                     {(x.in_features, x.weight.dtype) for x in layers}) == 1:
@@ -129,10 +129,10 @@ def linear(layer: nn.Module, x: torch.Tensor,
     return F.linear(x, layer.weight, bias)
 
 
-def linears(layers: Sequence[nn.Module], x: torch.Tensor
+def fused_linears(layers: Sequence[nn.Module], x: torch.Tensor
             ) -> Sequence[torch.Tensor]:
     """Layers that read the same input, in one product where they are packed
-    or joined together.
+    or merged.
 
     Args:
         layers: Of any kind.
@@ -149,7 +149,7 @@ def linears(layers: Sequence[nn.Module], x: torch.Tensor
 
 def fused_forward(layers: Sequence[nn.Module], x: torch.Tensor
                 ) -> torch.Tensor | None:
-    """What layers that are packed or joined together give, as one tensor.
+    """What layers that are packed or merged give, as one tensor.
 
     Args:
         layers: Of any kind.
@@ -164,7 +164,7 @@ def fused_forward(layers: Sequence[nn.Module], x: torch.Tensor
             whole = None
     if whole is None:
         return merged_linear(layers, x)
-    return whole.product(x, joint_bias(layers, x))
+    return whole.product(x, merged_bias(layers, x))
 
 
 def linear_gelu(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:

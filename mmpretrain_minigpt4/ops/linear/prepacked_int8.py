@@ -200,7 +200,7 @@ def can_pack_int8() -> bool:
 
 
 def _best_kind() -> type | None:
-    native = kernels.works('cpu', torch.float32) == 'native' and has_int8()
+    native = kernels.available('cpu', torch.float32) == 'native' and has_int8()
     kinds = [Int8Panels, FbgemmWeight] if native else [FbgemmWeight]
     return next(filter(_works, kinds), None)
 

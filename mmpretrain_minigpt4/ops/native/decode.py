@@ -19,7 +19,7 @@ MANY = 1 << 16
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float
              ) -> torch.Tensor:
-    """See :func:`.plain.rms_norm`."""
+    """See :func:`..kernels.reference.rms_norm`."""
     if weight.dtype != x.dtype or x.dtype not in TYPES:
         return reference.rms_norm(x, weight, eps)
     return _norm(x.contiguous(), None, weight.contiguous(), eps)[0]
@@ -28,7 +28,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float
 def add_rms_norm(x: torch.Tensor, residual: torch.Tensor,
                  weight: torch.Tensor, eps: float
                  ) -> tuple[torch.Tensor, torch.Tensor]:
-    """See :func:`.plain.add_rms_norm`."""
+    """See :func:`..kernels.reference.add_rms_norm`."""
     if not weight.dtype == x.dtype == residual.dtype or x.dtype not in TYPES:
         return reference.add_rms_norm(x, residual, weight, eps)
     return _norm(x.contiguous(), residual.contiguous(), weight.contiguous(),
@@ -52,7 +52,7 @@ def _norm(x: torch.Tensor, residual: torch.Tensor | None,
 
 
 def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
-    """See :func:`.plain.silu_mul`."""
+    """See :func:`..kernels.reference.silu_mul`."""
     if gate_up.dtype not in TYPES:
         return reference.silu_mul(gate_up)
     gate_up = gate_up.contiguous()
@@ -67,21 +67,21 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
-                     keys: torch.Tensor, values: torch.Tensor,
-                     entries: torch.Tensor, num_heads: int,
-                     num_kv_heads: int) -> torch.Tensor:
-    """See :func:`.plain.rotate_and_write`."""
+def apply_rope_and_write(qkv: torch.Tensor, cos: torch.Tensor,
+                         sin: torch.Tensor, keys: torch.Tensor,
+                         values: torch.Tensor, entries: torch.Tensor,
+                         num_heads: int, num_kv_heads: int) -> torch.Tensor:
+    """See :func:`..kernels.reference.apply_rope_and_write`."""
     dtype = qkv.dtype
     if dtype not in TYPES or not _known(dtype, keys, values):
-        return reference.rotate_and_write(qkv, cos, sin, keys, values, entries,
-                                      num_heads, num_kv_heads)
+        return reference.apply_rope_and_write(qkv, cos, sin, keys, values,
+                                              entries, num_heads, num_kv_heads)
     rows, tokens = entries.shape
     slot, head, width, _ = keys.stride()
     qkv, entries = qkv.contiguous(), entries.contiguous()
     cos, sin = cos.to(dtype).contiguous(), sin.to(dtype).contiguous()
     q = qkv.new_empty(rows, tokens, num_heads, width)
-    function('rotate_and_write')(
+    function('apply_rope_and_write')(
         qkv.data_ptr(), cos.data_ptr(), sin.data_ptr(), keys.data_ptr(),
         values.data_ptr(), entries.data_ptr(), q.data_ptr(), rows * tokens,
         tokens, num_heads, num_kv_heads, width, keys.shape[2], slot, head,
@@ -94,7 +94,7 @@ def decode_attention(q: torch.Tensor, keys: torch.Tensor,
                      bias: torch.Tensor | None = None,
                      scale: float | None = None,
                      multiprocessors: int = 0) -> torch.Tensor:
-    """See :func:`.plain.decode_attention`."""
+    """See :func:`..kernels.reference.decode_attention`."""
     dtype = q.dtype
     if dtype not in TYPES or not _known(dtype, keys, values):
         return reference.decode_attention(

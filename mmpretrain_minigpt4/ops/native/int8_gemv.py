@@ -10,7 +10,7 @@ import torch
 from .library import TYPES, run, threads
 
 
-def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
+def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
                 ) -> torch.Tensor:
     """``x @ (weight * scales).T``, summed in float32.
 
@@ -25,7 +25,7 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
     x, scales = x.contiguous(), scales.float().contiguous()
     outputs, inputs = weight.shape
     out = x.new_empty(len(x), outputs)
-    run('byte_linear', f'{len(x)} rows',
+    run('int8_gemv', f'{len(x)} rows',
         x.data_ptr(), len(x), inputs, outputs, weight.data_ptr(),
         scales.data_ptr(), out.data_ptr(), x.dtype is torch.bfloat16,
         threads(weight.numel()))

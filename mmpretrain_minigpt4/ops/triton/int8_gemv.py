@@ -23,15 +23,15 @@ ROWS = 16
 OUTPUTS, INPUTS, STAGES = 16, 256, 4
 
 
-def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
+def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
                 ) -> torch.Tensor:
-    """See :func:`..byte_linear.plain`."""
+    """See :func:`..linear.int8_gemv.reference`."""
     x, scales = x.contiguous(), scales.contiguous()
     rows, inputs = x.shape
     outputs = len(weight)
     out = x.new_empty(rows, outputs)
     if out.numel():
-        _byte_linear[triton.cdiv(outputs, OUTPUTS), ](
+        _int8_gemv[triton.cdiv(outputs, OUTPUTS), ](
             x, weight.contiguous(), scales, out, rows, WIDE=outputs,
             DEEP=inputs, ROWS=ROWS, OUTPUTS=OUTPUTS, INPUTS=INPUTS,
             STAGES=STAGES,
@@ -40,7 +40,7 @@ def byte_linear(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
 
 
 @triton.jit
-def _byte_linear(x, weight, scales, out, rows, WIDE: tl.constexpr,
+def _int8_gemv(x, weight, scales, out, rows, WIDE: tl.constexpr,
                  DEEP: tl.constexpr, ROWS: tl.constexpr,
                  OUTPUTS: tl.constexpr, INPUTS: tl.constexpr,
                  STAGES: tl.constexpr, INTERPRETED: tl.constexpr):

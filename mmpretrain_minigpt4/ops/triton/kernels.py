@@ -5,9 +5,9 @@
 from .attention import decode_attention
 from .gate import silu_mul
 from .norms import add_rms_norm, rms_norm
-from .rotary import rotate_and_write
+from .rotary import apply_rope_and_write
 
 __all__ = [
-    'add_rms_norm', 'decode_attention', 'rms_norm', 'rotate_and_write',
+    'add_rms_norm', 'decode_attention', 'rms_norm', 'apply_rope_and_write',
     'silu_mul'
 ]

@@ -17,11 +17,11 @@ from .support import LAUNCH
 HEADS_TOGETHER = 4
 
 
-def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
-                     keys: torch.Tensor, values: torch.Tensor,
-                     entries: torch.Tensor, num_heads: int,
-                     num_kv_heads: int) -> torch.Tensor:
-    """See :func:`..kernels.reference.rotate_and_write`."""
+def apply_rope_and_write(qkv: torch.Tensor, cos: torch.Tensor,
+                         sin: torch.Tensor, keys: torch.Tensor,
+                         values: torch.Tensor, entries: torch.Tensor,
+                         num_heads: int, num_kv_heads: int) -> torch.Tensor:
+    """See :func:`..kernels.reference.apply_rope_and_write`."""
     rows, tokens = entries.shape
     dims = keys.shape[-1]
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
@@ -30,27 +30,27 @@ def rotate_and_write(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor,
         return q
     grid = (rows * tokens,
             triton.cdiv(num_heads + 2 * num_kv_heads, HEADS_TOGETHER))
-    _rotate_and_write[grid](
+    _apply_rope_and_write[grid](
         qkv, cos, sin, entries.contiguous(), q, keys, values,
         *keys.stride()[:2], *values.stride()[:2], keys.shape[2],
         K_ENTRY=keys.stride(2), V_ENTRY=values.stride(2),
         TOKENS=tokens, Q_HEADS=num_heads, KV_HEADS=num_kv_heads,
         HALF=dims // 2, BLOCK=triton.next_power_of_2(dims // 2),
-        FUSED_GROUPS=HEADS_TOGETHER, num_warps=1, **LAUNCH)
+        GROUP=HEADS_TOGETHER, num_warps=1, **LAUNCH)
     return q
 
 
 @triton.jit
-def _rotate_and_write(qkv, cos, sin, entries, q, keys, values, k_slot, k_head,
-                      v_slot, v_head, room, K_ENTRY: tl.constexpr,
-                      V_ENTRY: tl.constexpr, TOKENS: tl.constexpr,
-                      Q_HEADS: tl.constexpr, KV_HEADS: tl.constexpr,
-                      HALF: tl.constexpr, BLOCK: tl.constexpr,
-                      FUSED_GROUPS: tl.constexpr):
+def _apply_rope_and_write(qkv, cos, sin, entries, q, keys, values, k_slot,
+                          k_head, v_slot, v_head, room, K_ENTRY: tl.constexpr,
+                          V_ENTRY: tl.constexpr, TOKENS: tl.constexpr,
+                          Q_HEADS: tl.constexpr, KV_HEADS: tl.constexpr,
+                          HALF: tl.constexpr, BLOCK: tl.constexpr,
+                          GROUP: tl.constexpr):
     ALL: tl.constexpr = Q_HEADS + 2 * KV_HEADS
     token = tl.program_id(0).to(tl.int64)
     slot = token // TOKENS
-    head = tl.program_id(1) * FUSED_GROUPS + tl.arange(0, FUSED_GROUPS)
+    head = tl.program_id(1) * GROUP + tl.arange(0, GROUP)
     at = tl.arange(0, BLOCK)
     near = at < HALF
     inside = (head < ALL)[:, None] & near[None, :]
@@ -62,7 +62,7 @@ def _rotate_and_write(qkv, cos, sin, entries, q, keys, values, k_slot, k_head,
     sin_1 = tl.load(sin + table, mask=near, other=0).to(tl.float32)[None, :]
     sin_2 = tl.load(
         sin + table + HALF, mask=near, other=0).to(tl.float32)[None, :]
-    # float[FUSED_GROUPS, BLOCK] each, the halves of heads
+    # float[GROUP, BLOCK] each, the halves of heads
     here = qkv + (token * ALL + head[:, None]) * (2 * HALF) + at[None, :]
     first = tl.load(here, mask=inside, other=0)
     second = tl.load(here + HALF, mask=inside, other=0)

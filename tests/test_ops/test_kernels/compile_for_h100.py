@@ -51,7 +51,7 @@ def main():
     launch_all(torch.bfloat16, 32, 8, 88)
     launch_all(torch.float32, 4, 4, 128)
     for kind in (torch.int8, torch.float8_e4m3fn):
-        byte_rows.byte_linear(
+        byte_rows.int8_gemv(
             torch.empty(1, 4096, dtype=torch.bfloat16),
             torch.empty(4096, 4096, dtype=kind), torch.empty(4096))
 
@@ -64,7 +64,7 @@ def launch_all(dtype, heads, kv_heads, dims):
     kernels.silu_mul(x)
     keys, values = torch.empty(2, rows, kv_heads, room, dims, dtype=dtype)
     turns = torch.empty(rows, 1, dims, dtype=dtype)
-    kernels.rotate_and_write(
+    kernels.apply_rope_and_write(
         torch.empty(rows, 1, (heads + 2 * kv_heads) * dims, dtype=dtype),
         turns, turns, keys, values, torch.zeros(rows, 1, dtype=torch.long),
         heads, kv_heads)

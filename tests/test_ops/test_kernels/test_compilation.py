@@ -27,13 +27,13 @@ def test_kernels_compile_for_an_h100_and_read_16_bytes_at_a_time(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {line['name'] for line in lines} == {
-        '_norm', '_silu_mul', '_rotate_and_write', 'attend_single',
-        'attend_grouped', 'merge_parts', '_byte_linear'}
+        '_norm', '_silu_mul', '_apply_rope_and_write', 'attend_single',
+        'attend_grouped', 'merge_parts', '_int8_gemv'}
     for line in lines:
         assert line['stack'] == 0, f'registers are spilled: {line}'
         assert line['shared'] <= 227 * 1024, line
         if line['name'] in ('_norm', '_silu_mul', 'attend_single'):
             # All but a length, and the last elements of a query.
             assert line['wide'] >= 2 and line['narrow'] <= 2, line
-        if line['name'] in ('attend_grouped', '_byte_linear'):
+        if line['name'] in ('attend_grouped', '_int8_gemv'):
             assert line['wide'] >= 16, line

@@ -35,7 +35,7 @@ def test_products_are_those_of_float64(
     if way == 'native' and kind != torch.int8:
         pytest.skip('there is no kernel for float8 on a CPU')
     x, weight, scales = draw(rows, inputs, outputs, dtype, kind, device)
-    found = door.byte_linear(x.unsqueeze(1), weight, scales)
+    found = door.int8_gemv(x.unsqueeze(1), weight, scales)
     assert found.shape == (rows, 1, outputs) and found.dtype == dtype
     wanted = wide(x) @ (wide(weight.float()) * wide(scales)).t()
     assert error(found.squeeze(1), wanted) < close
@@ -44,8 +44,8 @@ def test_products_are_those_of_float64(
 
 def test_many_tokens_go_another_way(device):
     x, weight, scales = draw(17, 32, 16, torch.float32, torch.int8, device)
-    assert door.byte_linear(x, weight, scales) is None
-    assert door.byte_linear(x[:0], weight, scales) is None
+    assert door.int8_gemv(x, weight, scales) is None
+    assert door.int8_gemv(x[:0], weight, scales) is None
 
 
 def test_kernels_of_a_cpu_are_for_8_bit_integers_and_can_be_switched_off(
@@ -54,12 +54,12 @@ def test_kernels_of_a_cpu_are_for_8_bit_integers_and_can_be_switched_off(
     cpu = torch.device('cpu')
     for kind in KINDS:
         x, weight, scales = draw(1, 32, 16, torch.float32, kind, cpu)
-        found = door.byte_linear(x, weight, scales)
+        found = door.int8_gemv(x, weight, scales)
         assert (found is not None) == (kind == torch.int8
                                        and instructions() is not None)
-        assert door.byte_linear(x.double(), weight, scales) is None
-        with kernels.off():
-            assert door.byte_linear(x, weight, scales) is None
+        assert door.int8_gemv(x.double(), weight, scales) is None
+        with kernels.disabled():
+            assert door.int8_gemv(x, weight, scales) is None
 
 
 @pytest.mark.parametrize('dtype, close', [
@@ -82,13 +82,13 @@ def test_a_kernel_that_is_wrong_is_left_out_and_named(
         from mmpretrain_minigpt4.ops.native import int8_gemv as byte_rows
     else:
         from mmpretrain_minigpt4.ops.triton import int8_gemv as byte_rows
-    monkeypatch.setattr(byte_rows, 'byte_linear',
+    monkeypatch.setattr(byte_rows, 'int8_gemv',
                         lambda x, weight, scales: x[:, :1] * scales)
     door._works.cache_clear()
     x, weight, scales = draw(1, 32, 16, torch.float32, torch.int8, device)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert door.byte_linear(x, weight, scales) is None
+            assert door.int8_gemv(x, weight, scales) is None
     door._works.cache_clear()
     said, = (record.getMessage() for record in caplog.records)
     assert 'int8 go without a kernel' in said and 'not close' in said

@@ -37,7 +37,7 @@ def test_rotation_is_that_of_transformers_and_the_cache_is_filled():
     q, k = apply_rotary_pos_emb(q, k, cos, sin)
     keys, values = torch.zeros(2, 3, kv_heads, 6, dims)
     signed = torch.cat((-sin[..., :dims // 2], sin[..., dims // 2:]), -1)
-    found = reference.rotate_and_write(
+    found = reference.apply_rope_and_write(
         qkv, cos, signed, keys, values, torch.tensor([[5], [0]]), heads,
         kv_heads)
     torch.testing.assert_close(found, q.transpose(1, 2))

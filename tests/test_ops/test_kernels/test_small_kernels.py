@@ -74,7 +74,7 @@ def test_rotation_writes_the_cache(kernels, device, dtype, heads, kv_heads,
         device, dtype)
     before = blocks.clone()
     entries = torch.randperm(room)[:rows * tokens].view(rows, tokens)
-    q = kernels.rotate_and_write(
+    q = kernels.apply_rope_and_write(
         qkv, cos, sin, blocks[0, 1], blocks[1, 1], entries.to(device), heads,
         kv_heads)
 
@@ -102,8 +102,8 @@ def test_entries_outside_the_cache_go_nowhere(kernels, device):
     entries = torch.tensor([[-1], [5], [2], [1 << 40]], device=device)
     for operators in (kernels, reference):
         keys, values = torch.zeros(2, 4, 1, 5, 8, device=device)
-        operators.rotate_and_write(qkv, ones, ones, keys, values, entries, 1,
-                                   1)
+        operators.apply_rope_and_write(qkv, ones, ones, keys, values, entries,
+                                       1, 1)
         for cache in (keys, values):
             assert cache[2, :, 2].count_nonzero() == 8
             assert cache.count_nonzero() == 8
@@ -114,7 +114,7 @@ def test_nothing_gives_nothing(kernels, device):
     assert kernels.rms_norm(none, none.new_ones(24), 1e-5).shape == none.shape
     assert kernels.silu_mul(none).shape == (0, 1, 12)
     cache = none.new_zeros(2, 1, 5, 8)
-    q = kernels.rotate_and_write(
+    q = kernels.apply_rope_and_write(
         none, none[..., :8], none[..., :8], cache, cache,
         none.new_empty(0, 1, dtype=torch.long), 1, 1)
     assert q.shape == (0, 1, 1, 8)

@@ -18,18 +18,18 @@ from mmpretrain_minigpt4.ops.triton import support
 @pytest.fixture
 def untried():
     """Forget what was tried out, before and after."""
-    door._passes.cache_clear()
+    door._passes_selftest.cache_clear()
     yield
-    door._passes.cache_clear()
+    door._passes_selftest.cache_clear()
 
 
 def test_kernels_work_in_the_types_that_they_are_for(way, device, kernels):
     kind = 'native' if way == 'native' else 'triton'
     with torch.no_grad():
         for dtype in door.TYPES[kind]:
-            assert door.works(device, dtype) == kind
+            assert door.available(device, dtype) == kind
             assert door.operators(device, dtype) is kernels
-        assert door.works(device, torch.float64) is None
+        assert door.available(device, torch.float64) is None
         assert door.operators(device, torch.float64) is reference
 
 
@@ -47,11 +47,11 @@ def test_they_can_be_switched_off_and_are_where_a_gradient_is_wanted(
         kernels, device):
     with torch.no_grad():
         assert door.operators(device, torch.float32) is kernels
-        with door.off():
+        with door.disabled():
             assert door.operators(device, torch.float32) is reference
-            with door.off(False):
-                assert not door.works(device, torch.float32)
-        with door.off(False):
+            with door.disabled(False):
+                assert not door.available(device, torch.float32)
+        with door.disabled(False):
             assert door.operators(device, torch.float32) is kernels
     assert door.operators(device, torch.float32) is reference
 
@@ -68,7 +68,7 @@ def test_a_kernel_that_fails_or_errs_is_named_once(kernels, device, name,
 
     monkeypatch.setattr(kernels, name, broken)
     with caplog.at_level(logging.WARNING), torch.no_grad():
-        assert not door.works(device, torch.float32)
+        assert not door.available(device, torch.float32)
         assert door.operators(device, torch.float32) is reference
     record, = caplog.records
     message = record.getMessage()
@@ -93,4 +93,4 @@ def test_without_triton_nothing_is_supported(monkeypatch):
     monkeypatch.setattr(support, '_has_triton', lambda: False)
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     assert not triton.supported('cpu')
-    assert not door.works('cuda', torch.bfloat16)
+    assert not door.available('cuda', torch.bfloat16)

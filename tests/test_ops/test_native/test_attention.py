@@ -125,7 +125,7 @@ def test_every_way_gives_the_same(dtype, hidden, threads, set_threads):
         wanted = in_float64(q, k, v, before)
         with torch.no_grad():
             assert error(door(q, k, v, **how), wanted) < CLOSE[dtype]
-            with kernels.off():
+            with kernels.disabled():
                 assert error(door(q, k, v, **how), wanted) < CLOSE[dtype]
 
 
@@ -136,7 +136,7 @@ def test_a_gradient_takes_the_way_of_pytorch():
     assert v.grad.abs().sum() > 0
     with torch.no_grad():
         way = 'native' if instructions() else None
-        assert kernels.works('cpu', torch.float32) == way
+        assert kernels.available('cpu', torch.float32) == way
 
 
 def test_later_keys_are_hidden():

@@ -59,7 +59,7 @@ def test_pytorch_says_what_the_cpu_can_do(forgotten, monkeypatch):
 def test_without_a_library_all_goes_on(forgotten, monkeypatch, tmp_path):
     monkeypatch.setattr(library, 'FILE', tmp_path / 'none.so')
     assert library.instructions() is None
-    assert kernels.works('cpu', torch.float32) is None
+    assert kernels.available('cpu', torch.float32) is None
     assert prepacked_int8._best_kind() in (prepacked_int8.FbgemmWeight, None)
     with torch.no_grad():
         assert kernels.operators(

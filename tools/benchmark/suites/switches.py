@@ -22,7 +22,7 @@ from mmpretrain_minigpt4.generation import Engine, EngineConfig
 from mmpretrain_minigpt4.generation.decoder_pool import evict, pooled_decoder
 from mmpretrain_minigpt4.llm.quantization.methods import weight_bytes
 from mmpretrain_minigpt4.models.data_preprocessor import ImageListPreprocessor
-from mmpretrain_minigpt4.ops.linear.merged import apart
+from mmpretrain_minigpt4.ops.linear.merged import unmerge
 
 from .. import equality, jobs
 from ..bench import Bench, Pair
@@ -87,7 +87,7 @@ def decoding(bench: Bench, rows: int, new: int, rounds: int
         {
             part: _jobs(
                 head, visual, samples, new, replace(settings, **changes),
-                apart if part == 'joined weights' else
+                unmerge if part == 'joined weights' else
                 contextlib.nullcontext) for part, changes in off.items()
         },
         rows * (new - 1),

@@ -46,7 +46,7 @@ INLINE void multiply(const float* left, int64_t left_stride,
             right[j] = load(panel + i * PANEL + j * LANES);
         });
         repeat<ROWS>(EACH(row) {
-            const Lanes one = spread(left[row * left_stride + i]);
+            const Lanes one = broadcast(left[row * left_stride + i]);
             repeat<WIDE>(EACH(j) { sums[row][j] += one * right[j]; });
         });
     }
@@ -92,7 +92,7 @@ void lay_out_keys(const T* keys, int64_t stride, int64_t number,
             for (int64_t i = 0; i < width; ++i) {
                 for (int64_t key = first; key < last; ++key) {
                     panel[i * PANEL + key] =
-                        widen(keys[(at + key) * stride + i]);
+                        to_float(keys[(at + key) * stride + i]);
                 }
             }
         }
@@ -136,14 +136,14 @@ INLINE void attend_block(const T* queries, int64_t query_stride,
     for (int row = 0; row < ROWS; ++row) {
         const T* from = queries + (first + row) * query_stride;
         for (int64_t i = 0; i < shape.width; ++i) {
-            block[row * columns + i] = widen(from[i]) * scale;
+            block[row * columns + i] = to_float(from[i]) * scale;
         }
     }
     multiply_all<ROWS>(block, columns, keys, PANEL * shape.width,
                        shape.width, most, scores, room);
     for (int row = 0; row < ROWS; ++row) {
         const int64_t own = first + row + 1 + before;
-        divisors[row] = weigh(scores + row * room,
+        divisors[row] = exp_and_sum(scores + row * room,
                               before >= 0 && own < most ? own : most,
                               round_up(most, LANES));
     }
@@ -233,7 +233,7 @@ int attend(const T* queries, const T* keys, const T* values, T* out,
 // of its row, head and token; out: [B, T, H, D]. Query t of row b sees keys 0
 // to t + seen_before[b]; all of them where seen_before is null. failed becomes
 // 1 without memory.
-OFFER(attention)(const void* queries, const void* keys, const void* values,
+EXPORT(attention)(const void* queries, const void* keys, const void* values,
                  void* out, int64_t batch, int64_t heads, int64_t kv_heads,
                  int64_t num_queries, int64_t num_keys, int64_t width,
                  const int64_t* strides, const int64_t* seen_before,

@@ -1,7 +1,7 @@
 // Copyright (c) mmpretrain_minigpt4 contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// What new tokens of running rows do with the cache of keys and values: turn
+// What new tokens of running rows do with the cache of keys and values: rotate
 // theirs and put them in, and attend to what is there.
 //
 // Legend: n rows, w tokens a row, H heads, K key-value heads, G = H / K heads
@@ -15,10 +15,10 @@ namespace {
 // step reads of the cache, no step before has left nearby.
 constexpr int64_t AHEAD = 32;
 
-// Turns element i of a head with element i + D / 2, modulo D.
+// Rotates element i of a head with element i + D / 2, modulo D.
 template <typename T>
-INLINE void turn(const T* head, const T* cosines, const T* sines,
-                 int64_t width, T* out) {
+INLINE void apply_rope(const T* head, const T* cosines, const T* sines,
+                       int64_t width, T* out) {
     const int64_t half = width / 2;
     for (int64_t side = 0; side < 2; ++side) {
         const int64_t here = side * half, there = half - here;
@@ -29,8 +29,8 @@ INLINE void turn(const T* head, const T* cosines, const T* sines,
                       + load(head + there + i) * load(sines + here + i));
         }
         for (; i < half; ++i) {
-            narrow(widen(head[here + i]) * widen(cosines[here + i])
-                       + widen(head[there + i]) * widen(sines[here + i]),
+            from_float(to_float(head[here + i]) * to_float(cosines[here + i])
+                       + to_float(head[there + i]) * to_float(sines[here + i]),
                    out + here + i);
         }
     }
@@ -48,7 +48,7 @@ void rotate(const T* qkv, const T* cosines, const T* sines, T* keys,
         const T* cosine = cosines + token * width;
         const T* sine = sines + token * width;
         for (int64_t head = 0; head < heads; ++head) {
-            turn(from + head * width, cosine, sine, width,
+            apply_rope(from + head * width, cosine, sine, width,
                  queries + (token * heads + head) * width);
         }
         const int64_t entry = entries[token];
@@ -56,7 +56,7 @@ void rotate(const T* qkv, const T* cosines, const T* sines, T* keys,
         for (int64_t head = 0; head < kv_heads; ++head) {
             const int64_t to = token / tokens_a_row * slot_stride
                 + head * head_stride + entry * width;
-            turn(from + (heads + head) * width, cosine, sine, width,
+            apply_rope(from + (heads + head) * width, cosine, sine, width,
                  keys + to);
             memcpy(values + to, from + (heads + kv_heads + head) * width,
                    static_cast<size_t>(width) * sizeof(T));
@@ -66,14 +66,14 @@ void rotate(const T* qkv, const T* cosines, const T* sines, T* keys,
 
 // Products of a query with neighbouring keys, [entries].
 template <typename T>
-INLINE void match(const float* query, const T* keys, int64_t entries,
-                  int64_t width, float* scores) {
+INLINE void dot_qk(const float* query, const T* keys, int64_t entries,
+                   int64_t width, float* scores) {
     const int64_t whole = width / LANES * LANES;
     int64_t entry = 0;
     // Four at a time, so that no product waits for the one before.
     for (; entry + 4 <= entries; entry += 4) {
         const T* key = keys + entry * width;
-        fetch(key + AHEAD * width, 4 * width);
+        prefetch(key + AHEAD * width, 4 * width);
         Lanes sums[4] = {};
         for (int64_t i = 0; i < whole; i += LANES) {
             const Lanes part = load(query + i);
@@ -84,7 +84,7 @@ INLINE void match(const float* query, const T* keys, int64_t entries,
         repeat<4>(EACH(j) {
             float score = sum(sums[j]);
             for (int64_t i = whole; i < width; ++i) {
-                score += query[i] * widen(key[j * width + i]);
+                score += query[i] * to_float(key[j * width + i]);
             }
             scores[entry + j] = score;
         });
@@ -97,7 +97,7 @@ INLINE void match(const float* query, const T* keys, int64_t entries,
         }
         float score = sum(sums);
         for (int64_t i = whole; i < width; ++i) {
-            score += query[i] * widen(key[i]);
+            score += query[i] * to_float(key[i]);
         }
         scores[entry] = score;
     }
@@ -105,11 +105,12 @@ INLINE void match(const float* query, const T* keys, int64_t entries,
 
 // Weighted sum of PARTS * LANES numbers of neighbouring values.
 template <int PARTS, typename T>
-INLINE void mix_part(const float* weights, const T* values, int64_t entries,
-                     int64_t width, float scale, T* out) {
+INLINE void accumulate_part(const float* weights, const T* values,
+                            int64_t entries, int64_t width, float scale,
+                            T* out) {
     Lanes sums[PARTS] = {};
     for (int64_t entry = 0; entry < entries; ++entry) {
-        fetch(values + (entry + AHEAD) * width, PARTS * LANES);
+        prefetch(values + (entry + AHEAD) * width, PARTS * LANES);
         repeat<PARTS>(EACH(part) {
             sums[part] += weights[entry]
                 * load(values + entry * width + part * LANES);
@@ -121,24 +122,28 @@ INLINE void mix_part(const float* weights, const T* values, int64_t entries,
 }
 
 template <typename T>
-INLINE void mix(const float* weights, const T* values, int64_t entries,
-                int64_t width, float scale, T* out) {
+INLINE void accumulate_pv(const float* weights, const T* values,
+                          int64_t entries, int64_t width, float scale,
+                          T* out) {
     int64_t i = 0;
     for (; i + 8 * LANES <= width; i += 8 * LANES) {
-        mix_part<8>(weights, values + i, entries, width, scale, out + i);
+        accumulate_part<8>(weights, values + i, entries, width, scale,
+                           out + i);
     }
     for (; i + 4 * LANES <= width; i += 4 * LANES) {
-        mix_part<4>(weights, values + i, entries, width, scale, out + i);
+        accumulate_part<4>(weights, values + i, entries, width, scale,
+                           out + i);
     }
     for (; i + LANES <= width; i += LANES) {
-        mix_part<1>(weights, values + i, entries, width, scale, out + i);
+        accumulate_part<1>(weights, values + i, entries, width, scale,
+                           out + i);
     }
     for (; i < width; ++i) {
         float total = 0.f;
         for (int64_t entry = 0; entry < entries; ++entry) {
-            total += weights[entry] * widen(values[entry * width + i]);
+            total += weights[entry] * to_float(values[entry * width + i]);
         }
-        narrow(total * scale, out + i);
+        from_float(total * scale, out + i);
     }
 }
 
@@ -154,21 +159,22 @@ INLINE void attend_head(const T* queries, const T* keys, const T* values,
         for (int64_t member = 0; member < group; ++member) {
             const int64_t at = (token * heads + member) * width;
             for (int64_t i = 0; i < width; ++i) {
-                query[i] = widen(queries[at + i]) * scale;
+                query[i] = to_float(queries[at + i]) * scale;
             }
-            match(query, keys, entries, width, scores);
+            dot_qk(query, keys, entries, width, scores);
             if (bias != nullptr) {
                 const T* own = bias + token * bias_stride;
                 for (int64_t i = 0; i < entries; ++i) {
-                    scores[i] += widen(own[i]);
+                    scores[i] += to_float(own[i]);
                 }
             }
             const float all =
-                weigh(scores, entries, round_up(entries, LANES));
+                exp_and_sum(scores, entries, round_up(entries, LANES));
             if (all == 0.f) {
                 memset(out + at, 0, static_cast<size_t>(width) * sizeof(T));
             } else {
-                mix(scores, values, entries, width, 1.f / all, out + at);
+                accumulate_pv(scores, values, entries, width, 1.f / all,
+                              out + at);
             }
         }
     }
@@ -215,7 +221,7 @@ int attend(const T* queries, const T* keys, const T* values,
 
 // qkv: [n, w, (H + 2 K) * D], cosines and sines: [n, w, D], entries: [n, w],
 // queries: [n, w, H, D]; keys and values: [S, K, C, D] with these strides.
-OFFER(rotate_and_write)(const void* qkv, const void* cosines,
+EXPORT(apply_rope_and_write)(const void* qkv, const void* cosines,
                         const void* sines, void* keys, void* values,
                         const int64_t* entries, void* queries, int64_t tokens,
                         int64_t tokens_a_row, int64_t heads, int64_t kv_heads,
@@ -233,7 +239,7 @@ OFFER(rotate_and_write)(const void* qkv, const void* cosines,
 
 // queries and out: [n, w, H, D], keys and values: [S, K, C, D] and bias:
 // [n, w, C], or null, with these strides. failed becomes 1 without memory.
-OFFER(decode_attention)(const void* queries, const void* keys,
+EXPORT(decode_attention)(const void* queries, const void* keys,
                         const void* values, const int64_t* lengths,
                         const void* bias, int64_t bias_row,
                         int64_t bias_token, void* out, int64_t rows,

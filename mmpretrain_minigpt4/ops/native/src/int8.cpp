@@ -11,7 +11,7 @@
 //
 // Legend: R rows, I and O input and output channels.
 
-#include "lanes.h"
+#include "simd.h"
 
 #if defined(__AVX512VNNI__)
 #include <immintrin.h>
@@ -47,8 +47,8 @@ template <typename T>
 INLINE void round_row(const T* x, int64_t width, float limit, bool beyond,
                       float top, uint8_t* out, int64_t stride) {
     // 1.5 * 2^23, which rounds to integers, and the zero of the bytes.
-    const Lanes shift = spread(12582912.f), zero = spread(ZERO);
-    const Lanes scale = spread(top > 0.f ? 1.f / top : 0.f);
+    const Lanes shift = broadcast(12582912.f), zero = broadcast(ZERO);
+    const Lanes scale = broadcast(top > 0.f ? 1.f / top : 0.f);
     for (int64_t i = 0; i < stride; i += LANES) {
         const Lanes value = load_or_zero(x, i, width);
         const auto far = size_of(value) > limit;
@@ -205,7 +205,7 @@ int multiply_all(const T* x, int64_t rows, int64_t inputs, int64_t outputs,
 // 64, shifts: 128 times the sum of each output's weights, scales: [O], both
 // rounded up alike; out: [R, O]. Inputs above outlier are multiplied apart.
 // failed becomes 1 without memory.
-OFFER(int8_linear)(const void* x, int64_t rows, int64_t inputs,
+EXPORT(int8_linear)(const void* x, int64_t rows, int64_t inputs,
                    int64_t outputs, const int8_t* panels,
                    const int32_t* shifts, const float* scales, float outlier,
                    void* out, int narrow_type, int threads, int* failed) {

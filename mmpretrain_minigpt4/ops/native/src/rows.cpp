@@ -3,7 +3,7 @@
 //
 // Norms and gates of vectors, each read once.
 
-#include "lanes.h"
+#include "simd.h"
 
 #include <cmath>
 
@@ -25,10 +25,10 @@ INLINE void norm_row(const T* x, const T* other, const T* weight, float eps,
     }
     float square = sum(squares);
     for (int64_t i = whole; i < width; ++i) {
-        float value = widen(x[i]);
+        float value = to_float(x[i]);
         if (other != nullptr) {
-            value = rounded<T>(value + widen(other[i]));
-            narrow(value, total + i);
+            value = rounded<T>(value + to_float(other[i]));
+            from_float(value, total + i);
         }
         square += value * value;
     }
@@ -39,7 +39,8 @@ INLINE void norm_row(const T* x, const T* other, const T* weight, float eps,
         store(out + i, load(weight + i) * normed);
     }
     for (int64_t i = whole; i < width; ++i) {
-        narrow(widen(weight[i]) * rounded<T>(widen(source[i]) * scale),
+        from_float(to_float(weight[i])
+                       * rounded<T>(to_float(source[i]) * scale),
                out + i);
     }
 }
@@ -85,7 +86,7 @@ void gate(const T* gate_up, int64_t rows, int64_t width, T* out,
 }  // namespace
 
 // x, other and total: [rows, width]; other and total may be null.
-OFFER(rms_norm)(const void* x, const void* other, const void* weight,
+EXPORT(rms_norm)(const void* x, const void* other, const void* weight,
                 float eps, int64_t rows, int64_t width, void* out,
                 void* total, int narrow_type, int threads) {
     in_type(narrow_type, [&](auto number) {
@@ -97,7 +98,7 @@ OFFER(rms_norm)(const void* x, const void* other, const void* weight,
 }
 
 // gate_up: [rows, 2 * width], out: [rows, width].
-OFFER(silu_mul)(const void* gate_up, int64_t rows, int64_t width, void* out,
+EXPORT(silu_mul)(const void* gate_up, int64_t rows, int64_t width, void* out,
                 int narrow_type, int threads) {
     in_type(narrow_type, [&](auto number) {
         using T = decltype(number);

@@ -4,18 +4,18 @@
 #ifndef MINIGPT4_SOFTMAX_H
 #define MINIGPT4_SOFTMAX_H
 
-#include "lanes.h"
+#include "simd.h"
 
 namespace {
 
 // Weights of so many scores, in place, not yet divided by their sum, which
 // is returned: zero where every score is minus infinity. What is behind them
 // in the room, a multiple of LANES, becomes zero.
-INLINE float weigh(float* scores, int64_t number, int64_t room) {
+INLINE float exp_and_sum(float* scores, int64_t number, int64_t room) {
     const float none = -__builtin_inff();
     const int64_t whole = round_up(number, LANES);
     for (int64_t i = number; i < whole; ++i) scores[i] = none;
-    Lanes tops = spread(none);
+    Lanes tops = broadcast(none);
     for (int64_t i = 0; i < whole; i += LANES) {
         tops = larger(tops, load(scores + i));
     }

@@ -19,7 +19,7 @@
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)
 // What the library offers: a function's name, and the set it is compiled for.
-#define OFFER(name) extern "C" __attribute__((visibility("default"))) \
+#define EXPORT(name) extern "C" __attribute__((visibility("default"))) \
     void JOIN(name, INSTRUCTIONS)
 #define INLINE inline __attribute__((always_inline))
 
@@ -40,7 +40,7 @@ typedef uint16_t HalfLanes __attribute__((vector_size(2 * LANES)));
 typedef float Four __attribute__((vector_size(16)));
 
 // A bfloat16 number, the upper half of a float.
-struct Narrow {
+struct bf16 {
     uint16_t bits;
 };
 
@@ -50,7 +50,7 @@ INLINE Lanes load(const float* from) {
     return x;
 }
 
-INLINE Lanes load(const Narrow* from) {
+INLINE Lanes load(const bf16* from) {
     HalfLanes half;
     memcpy(&half, from, sizeof half);
     const BitLanes bits = __builtin_convertvector(half, BitLanes) << 16;
@@ -62,7 +62,7 @@ INLINE Lanes load(const Narrow* from) {
 INLINE void store(float* to, Lanes x) { memcpy(to, &x, sizeof x); }
 
 // To the nearest, and of two as near to the even one; NaN stays NaN.
-INLINE void store(Narrow* to, Lanes x) {
+INLINE void store(bf16* to, Lanes x) {
     BitLanes bits;
     memcpy(&bits, &x, sizeof bits);
     const BitLanes odd = (bits >> 16) & 1u;
@@ -73,18 +73,18 @@ INLINE void store(Narrow* to, Lanes x) {
     memcpy(to, &half, sizeof half);
 }
 
-INLINE float widen(float x) { return x; }
+INLINE float to_float(float x) { return x; }
 
-INLINE float widen(Narrow x) {
+INLINE float to_float(bf16 x) {
     const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
     float wide;
     memcpy(&wide, &bits, sizeof wide);
     return wide;
 }
 
-INLINE void narrow(float x, float* to) { *to = x; }
+INLINE void from_float(float x, float* to) { *to = x; }
 
-INLINE void narrow(float x, Narrow* to) {
+INLINE void from_float(float x, bf16* to) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -102,18 +102,18 @@ INLINE Lanes rounded(Lanes x) {
 template <typename T>
 INLINE float rounded(float x) {
     T kept;
-    narrow(x, &kept);
-    return widen(kept);
+    from_float(x, &kept);
+    return to_float(kept);
 }
 
 // Less zero, since zero and a negative zero would be zero: no instruction.
-INLINE Lanes spread(float x) { return x - Lanes{}; }
+INLINE Lanes broadcast(float x) { return x - Lanes{}; }
 
 // The first numbers of a row, and zeros: fewer than LANES of them.
 template <typename T>
 INLINE Lanes load_some(const T* from, int64_t number) {
     float some[LANES] = {};
-    for (int64_t i = 0; i < number; ++i) some[i] = widen(from[i]);
+    for (int64_t i = 0; i < number; ++i) some[i] = to_float(from[i]);
     return load(some);
 }
 
@@ -121,7 +121,7 @@ template <typename T>
 INLINE void store_some(T* to, Lanes x, int64_t number) {
     float some[LANES];
     store(some, x);
-    for (int64_t i = 0; i < number; ++i) narrow(some[i], to + i);
+    for (int64_t i = 0; i < number; ++i) from_float(some[i], to + i);
 }
 
 INLINE float sum(Lanes x) {
@@ -147,12 +147,13 @@ INLINE float largest(Lanes x) {
 // e^r is its Taylor series to the seventh power, which leaves an error of
 // 1e-8 there.
 INLINE Lanes exponential(Lanes x) {
-    const Lanes least = spread(-87.f), most = spread(88.f);
+    const Lanes least = broadcast(-87.f), most = broadcast(88.f);
     const Lanes within = x < least ? least : (x > most ? most : x);
-    const Lanes shift = spread(12582912.f);  // 1.5 * 2^23 rounds to integers
+    // 1.5 * 2^23 rounds to integers
+    const Lanes shift = broadcast(12582912.f);
     const Lanes n = (within * 1.44269504f + shift) - shift;
     const Lanes r = (within - n * 0.693359375f) - n * -2.12194440e-4f;
-    Lanes p = spread(1.f / 5040);
+    Lanes p = broadcast(1.f / 5040);
     p = p * r + 1.f / 720;
     p = p * r + 1.f / 120;
     p = p * r + 1.f / 24;
@@ -199,7 +200,7 @@ INLINE void repeat(const Body& body) {
 template <typename Body>
 INLINE void in_type(int narrow_type, const Body& body) {
     if (narrow_type) {
-        body(Narrow{});
+        body(bf16{});
     } else {
         body(0.f);
     }
@@ -207,7 +208,7 @@ INLINE void in_type(int narrow_type, const Body& body) {
 
 // Asks for numbers that are read soon.
 template <typename T>
-INLINE void fetch(const T* from, int64_t number) {
+INLINE void prefetch(const T* from, int64_t number) {
     constexpr int64_t LINE = 64 / sizeof(T);
     for (int64_t i = 0; i < number; i += LINE) __builtin_prefetch(from + i);
 }

@@ -6,7 +6,7 @@
 //
 // Legend: R rows, I and O input and output channels.
 
-#include "lanes.h"
+#include "simd.h"
 
 namespace {
 
@@ -43,7 +43,7 @@ INLINE void multiply(const float* x, const int8_t* weight,
             for (int64_t i = whole; i < inputs; ++i) {
                 product += x[row * inputs + i] * weight[output * inputs + i];
             }
-            narrow(product * scales[output],
+            from_float(product * scales[output],
                    out + row * out_stride + output);
         });
     });
@@ -54,7 +54,7 @@ template <int OUTPUTS, typename T>
 INLINE void multiply_rows(const float* x, int64_t rows, const int8_t* weight,
                           const float* scales, int64_t inputs, T* out,
                           int64_t out_stride) {
-    fetch(weight + AHEAD * inputs, OUTPUTS * inputs);
+    prefetch(weight + AHEAD * inputs, OUTPUTS * inputs);
     const auto blocks_of = [&](auto together, int64_t row) {
         for (; row + together <= rows; row += together) {
             multiply<together, OUTPUTS>(x + row * inputs, weight, scales,
@@ -75,7 +75,7 @@ int multiply_all(const T* x, int64_t rows, int64_t inputs, int64_t outputs,
     const Scratch scratch(rows * inputs);
     if (scratch.floats == nullptr) return 1;
     float* wide = scratch.floats;
-    for (int64_t i = 0; i < rows * inputs; ++i) wide[i] = widen(x[i]);
+    for (int64_t i = 0; i < rows * inputs; ++i) wide[i] = to_float(x[i]);
     const int64_t whole = outputs / TOGETHER * TOGETHER;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t at = 0; at < whole; at += TOGETHER) {
@@ -93,7 +93,7 @@ int multiply_all(const T* x, int64_t rows, int64_t inputs, int64_t outputs,
 
 // x: [R, I], weight: [O, I], scales: [O], out: [R, O]. failed becomes 1
 // without memory.
-OFFER(byte_linear)(const void* x, int64_t rows, int64_t inputs,
+EXPORT(int8_gemv)(const void* x, int64_t rows, int64_t inputs,
                    int64_t outputs, const int8_t* weight, const float* scales,
                    void* out, int narrow_type, int threads, int* failed) {
     in_type(narrow_type, [&](auto number) {
