@@ -160,16 +160,16 @@ def test_a_killed_evaluation_goes_on_and_a_failing_one_stops_no_other(
     assert 'It belongs here' in failed['error'] and whole['error'] is None
     assert whole['samples']['answered'] == 9
 
-    answers_of = test_loop.answers_of
+    generate_samples = test_loop.generate_samples
 
     def killed(*args):
-        for number, sample in enumerate(answers_of(*args)):
+        for number, sample in enumerate(generate_samples(*args)):
             if number == 5:
                 raise KeyboardInterrupt
             yield sample
 
     with monkeypatch.context() as patch:
-        patch.setattr(test_loop, 'answers_of', killed)
+        patch.setattr(test_loop, 'generate_samples', killed)
         assert main([*words, str(tmp_path / 'cut')]) == 130
     capsys.readouterr()
     assert main([*words, str(tmp_path / 'cut')]) == 1

@@ -60,7 +60,7 @@ def test_answers_may_come_in_any_order(tmp_path, monkeypatch):
     def backwards(model, batches, max_num_seqs=None):
         yield from reversed([x for b in batches for x in model.test_step(b)])
 
-    monkeypatch.setattr(test_loop, 'answers_of', backwards)
+    monkeypatch.setattr(test_loop, 'generate_samples', backwards)
     assert build(tmp_path / 'b', hooks=[Draws()]).test() == SCORES
     assert lines(tmp_path / 'a')[1:] == lines(tmp_path / 'b')[1:]
     assert drawn == [(i, f'q{i}') for i in reversed(range(10))]
@@ -72,7 +72,7 @@ def test_answers_may_come_in_any_order(tmp_path, monkeypatch):
     (dict(model=Counting(one=2.)), 'weights'),
     (dict(size=12), 'data.samples (there 10, now 12)'),
 ])
-def test_answers_of_other_settings_are_refused(tmp_path, change, told):
+def test_generate_samples_other_settings_are_refused(tmp_path, change, told):
     broken_off(tmp_path)
     before = (tmp_path / 'answers.jsonl').read_bytes()
     with pytest.raises(DatasetError) as error:

@@ -49,7 +49,7 @@ def at_the_agent(monkeypatch, store, rank):
 def test_who_meets_nobody_says_so(monkeypatch, rank):
     at_the_agent(monkeypatch, HashStore(), rank)
     with pytest.raises(TrainingError, match=f'Process {rank} waited'):
-        rendezvous.meet(timedelta(seconds=0.2))
+        rendezvous.rendezvous(timedelta(seconds=0.2))
 
 
 def test_processes_on_gpus_meet_the_same_way(monkeypatch):
@@ -58,7 +58,7 @@ def test_processes_on_gpus_meet_the_same_way(monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '1')
     store = HashStore()
     at_the_agent(monkeypatch, store, 1)
-    monkeypatch.setattr(rendezvous, '_greet', lambda store, rank: 'name')
+    monkeypatch.setattr(rendezvous, '_join_start', lambda store, rank: 'name')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     seen = {}
     monkeypatch.setattr(Runner.__mro__[1], 'setup_env',

@@ -19,7 +19,7 @@ from ...errors import CheckpointError, DatasetError
 GRACE = 30
 
 
-class BatchSource:
+class ResumableBatches:
     """Takes batches from a loader, epoch after epoch.
 
     A data set or sampler that has ``state_dict()`` and

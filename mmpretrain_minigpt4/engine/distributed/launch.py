@@ -15,7 +15,7 @@ from torch import distributed, nn
 from ...errors import ConfigError
 from ...llm.quantization.methods import plain_tensors
 from ..checkpointing.run_state import trained_parameters
-from .rendezvous import meet
+from .rendezvous import rendezvous
 
 # What a launcher tells a process: its number, how many there are, its number
 # on its machine.
@@ -71,7 +71,7 @@ def start_gloo(launcher: str, dist_cfg: Mapping | None = None) -> None:
         os.environ['MASTER_ADDR'] = (
             _first_slurm_node() if launcher == 'slurm' else '127.0.0.1')
     timeout = timeout_of(dist_cfg)
-    store, rank, size = meet(timeout)
+    store, rank, size = rendezvous(timeout)
     distributed.init_process_group(
         'gloo', store=store, rank=rank, world_size=size, timeout=timeout)
 

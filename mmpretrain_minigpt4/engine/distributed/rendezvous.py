@@ -27,7 +27,7 @@ def keeps_store() -> bool:
     return os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
 
 
-def meet(timeout: timedelta) -> tuple[Store, int, int]:
+def rendezvous(timeout: timedelta) -> tuple[Store, int, int]:
     """Wait for the other processes of this start.
 
     Args:
@@ -45,7 +45,7 @@ def meet(timeout: timedelta) -> tuple[Store, int, int]:
     store.set_timeout(timeout)
     if keeps_store():
         try:
-            name = _greet(store, rank) if rank else _welcome(
+            name = _join_start(store, rank) if rank else _lead_start(
                 store, size, timeout)
         except DistError as error:
             raise TrainingError(
@@ -57,29 +57,29 @@ def meet(timeout: timedelta) -> tuple[Store, int, int]:
     return store, rank, size
 
 
-def _greet(store: Store, rank: int) -> str:
+def _join_start(store: Store, rank: int) -> str:
     own = uuid.uuid4().hex
-    store.set(f'hello-{rank}', own)
+    store.set(f'join-{rank}', own)
     # Nobody but the first process of this start answers to this name.
-    name = store.get(f'welcome-{own}').decode()
+    name = store.get(f'start-of-{own}').decode()
     store.set(f'{name}-{own}', 'here')
     return name
 
 
-def _welcome(store: Store, size: int, timeout: timedelta) -> str:
+def _lead_start(store: Store, size: int, timeout: timedelta) -> str:
     own = uuid.uuid4().hex
     end = time.monotonic() + timeout.total_seconds()
-    greeted: set[str] = set()
+    answered: set[str] = set()
     while True:
-        others = [store.get(f'hello-{rank}').decode()
+        others = [store.get(f'join-{rank}').decode()
                   for rank in range(1, size)]
         # Of a dead process too, which does no harm.
         for other in others:
-            if other not in greeted:
-                store.set(f'welcome-{other}', own)
-                greeted.add(other)
+            if other not in answered:
+                store.set(f'start-of-{other}', own)
+                answered.add(other)
         if all(store.check([f'{own}-{other}']) for other in others):
             return own
         if time.monotonic() > end:
-            raise DistError('some have greeted and gone')
+            raise DistError('some have joined and left')
         time.sleep(PAUSE)

@@ -7,21 +7,19 @@ at a time to compute with it: FSDP2, ``torch.distributed.fsdp.fully_shard``.
 What is trained stays whole in every process, as under DDP.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from mmengine.dist import all_reduce, get_comm_device, get_world_size
+from mmengine.dist import get_world_size
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 
 from ...errors import ConfigError
 from ...llm.lora import keeping_lora_type, lora_parameters
 from ...llm.quantization.methods import is_quantized
-from ..checkpointing.run_state import unwrapped
 from .launch import check_same_frozen, wrap
+from .lockstep import require_lockstep
 
 
 def shard_language_model(model: nn.Module) -> nn.Module:
@@ -74,74 +72,8 @@ def shard_language_model(model: nn.Module) -> nn.Module:
     # The rest: last norm and output head. A layer that had no parent would
     # stay gathered after its first use.
     fully_shard(llm, reshard_after_forward=True, **options)
-    llm.register_forward_pre_hook(_refuse_alone, with_kwargs=True)
+    require_lockstep(llm)
     return model
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether a model's language model is spread over processes."""
-    head = getattr(unwrapped(model), 'head', None)
-    return isinstance(getattr(head, 'llm', None), FSDPModule)
-
-
-@contextmanager
-def in_step(model: nn.Module) -> Iterator[None]:
-    """Let the processes of a sharded model answer, each at its own length.
-
-    A layer is gathered by all processes or by none. So inside of this, one
-    that has no more to say calls the language model with a word of no
-    meaning, for as long as another one goes on. All have to come in, and
-    leave together; with a whole model nothing of this happens.
-
-    Args:
-        model: The model, wrapped or not.
-    """
-    if not is_sharded(model):
-        yield
-        return
-    llm = unwrapped(model).head.llm
-    handle = llm.register_forward_pre_hook(_go_on, prepend=True)
-    llm._in_step = True
-    try:
-        try:
-            yield
-        except Exception:
-            # Others end their answers before they learn of it.
-            _keep_company(llm, handle)
-            raise
-        _keep_company(llm, handle)
-    finally:
-        handle.remove()
-        llm._in_step = False
-
-
-def _go_on(*_: object) -> None:
-    _anyone(True)
-
-
-@torch.no_grad()
-def _keep_company(llm: nn.Module, handle) -> None:
-    handle.remove()
-    word = llm.get_input_embeddings().weight[:1, None].detach()
-    while _anyone(False):
-        llm(inputs_embeds=word, use_cache=False)  # float[1, 1, E]
-
-
-def _anyone(goes_on: bool) -> bool:
-    """Whether any process goes on; all ask before each call."""
-    number = torch.tensor(int(goes_on), device=get_comm_device())
-    all_reduce(number, 'max')
-    return bool(number)
-
-
-def _refuse_alone(llm: nn.Module, args: tuple, kwargs: dict) -> None:
-    if kwargs.get('use_cache') and not getattr(llm, '_in_step', False):
-        # Each would answer in a number of steps of its own, and wait for
-        # the others for ever.
-        raise ConfigError(
-            'A sharded language model answers inside of this package\'s '
-            "loops alone: set val_cfg.type='mmpretrain_minigpt4.LossValLoop' "
-            "and test_cfg.type='mmpretrain_minigpt4.EvalLoop'.")
 
 
 def wrap_sharded(model: nn.Module, device: torch.device | str,
@@ -156,7 +88,7 @@ def wrap_sharded(model: nn.Module, device: torch.device | str,
     # Compared while whole; what has become a share cannot be.
     check_same_frozen(model)
     # Types are chosen before: a share cannot change its own.
-    if hasattr(model.head, 'settle'):
+    if hasattr(model.head, 'prepare'):
         with keeping_lora_type(model.head.llm):
             model.head.prepare(torch.device(device))
     shard_language_model(model)

@@ -18,7 +18,7 @@ from torch import nn
 from ...errors import ConfigError
 from ...registry import HOOKS
 from ..checkpointing.run_state import unwrapped
-from ..distributed.sharding import in_step
+from ..distributed.lockstep import lockstep
 
 FIELDS = ('pred_caption', 'pred_answer')
 TARGETS = ('gt_caption', 'gt_answer')
@@ -65,7 +65,7 @@ class SampleAnswersHook(Hook):
                         metrics: dict[str, float] | None = None) -> None:
         """Ask, and write; the first process does."""
         model = unwrapped(runner.model)
-        with in_step(model):
+        with lockstep(model):
             if is_main_process():
                 self._ask(runner, model)
 

@@ -27,7 +27,7 @@ DTYPES = {
 
 @OPTIM_WRAPPERS.register_module()
 class OptimWrapper(BaseOptimWrapper):
-    """mmengine's, with run_command steps and autocast on CPU and GPU.
+    """mmengine's, with guarded steps and autocast on CPU and GPU.
 
     A step whose loss or gradient is NaN or infinite, in any process and in
     any of the batches accumulated for it, is passed over and counted; the

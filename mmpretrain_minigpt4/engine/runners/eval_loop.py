@@ -39,11 +39,11 @@ from ...registry import LOOPS
 from ...utils.faults import Faults
 from ...utils.progress import progress
 from ..checkpointing.run_state import unwrapped
-from ..distributed.sharding import in_step, is_sharded
-from .indexed_dataset import batch_size, describe, numbered_loader, singles
+from ..distributed.lockstep import is_sharded, lockstep
+from .indexed_dataset import batch_size, describe, indexed_loader, singles
 
 
-def answers_of(model: nn.Module, batches: Iterable[dict],
+def generate_samples(model: nn.Module, batches: Iterable[dict],
                max_num_seqs: int | None = None) -> Iterator[Any]:
     """Answer batches; gives finished samples, one at a time, in any order.
 
@@ -55,7 +55,7 @@ def answers_of(model: nn.Module, batches: Iterable[dict],
         max_num_seqs: Samples that are answered at a time.
     """
     whole = unwrapped(model)
-    if hasattr(whole, 'answers'):
+    if hasattr(whole, 'generate_stream'):
         for sample, error in whole.generate_stream(batches, max_num_seqs):
             if error is not None:
                 sample.set_metainfo(dict(failed=describe(error)))
@@ -67,7 +67,7 @@ def answers_of(model: nn.Module, batches: Iterable[dict],
         except (PromptError, GenerationError) as error:
             if len(batch['data_samples']) > 1:
                 # One of them is to blame; the others get their answers.
-                yield from answers_of(model, singles(batch))
+                yield from generate_samples(model, singles(batch))
                 continue
             samples = batch['data_samples']
             samples[0].set_metainfo(dict(failed=describe(error)))
@@ -155,7 +155,7 @@ class EvalLoop(TestLoop):
         log, known = self._open_log(rank)
         mine = [i for i in range(self.size) if i not in known]
         mine = mine[rank::get_world_size()]
-        self.dataloader = numbered_loader(self._source, mine)
+        self.dataloader = indexed_loader(self._source, mine)
         runner.call_hook('before_test')
         runner.call_hook('before_test_epoch')
         begun = time.perf_counter()
@@ -213,8 +213,8 @@ class EvalLoop(TestLoop):
         self._waiting.clear()
         self._ready.clear()
         self._group = 0
-        with torch.autocast(device, enabled=self.fp16), in_step(model):
-            for sample in answers_of(
+        with torch.autocast(device, enabled=self.fp16), lockstep(model):
+            for sample in generate_samples(
                     model, self._batches(log, advance),
                     batch_size(self._source)):
                 record = to_record(sample)
@@ -223,10 +223,10 @@ class EvalLoop(TestLoop):
                 if 'failed' not in record:
                     self._ready.append((inputs, sample))
                 if len(self._ready) >= batch_size(self._source):
-                    self._tell_hooks()
+                    self._call_after_iter()
                 advance(step)
             if self._ready:
-                self._tell_hooks()
+                self._call_after_iter()
 
     def _batches(self, log: PredictionLog, advance: Callable[[int], None]
                  ) -> Iterator[dict]:
@@ -244,7 +244,7 @@ class EvalLoop(TestLoop):
                 self._waiting[sample.get(INDEX)] = inputs
             yield batch
 
-    def _tell_hooks(self) -> None:
+    def _call_after_iter(self) -> None:
         """Hand finished samples on, as many as a batch has."""
         inputs, samples = map(list, zip(*self._ready, strict=True))
         self._ready.clear()
@@ -262,7 +262,7 @@ class EvalLoop(TestLoop):
                    if i < self.size]
         faults = Faults(
             f'The run {self.out}', self.max_faults,
-            'Mend these samples and call again, which asks them alone')
+            'Fix these samples and call again; only they are answered')
         for record in log.failed():
             faults.add(record['failed'], f'sample {record["index"]}')
         for index in set(range(self.size)) - log.records.keys():
@@ -294,14 +294,14 @@ class EvalLoop(TestLoop):
     @staticmethod
     def _on_first(job: Callable[[], Any]) -> Any:
         """Do a job in process 0; all get its result, or its error."""
-        told: list[Any] = [None, None]
+        shared: list[Any] = [None, None]
         if get_rank() == 0:
             try:
-                told[0] = job()
+                shared[0] = job()
             except MiniGPT4Error as error:
-                told[1] = error
-        broadcast_object_list(told)
-        if told[1] is not None:
-            raise told[1]
-        return told[0]
+                shared[1] = error
+        broadcast_object_list(shared)
+        if shared[1] is not None:
+            raise shared[1]
+        return shared[0]
 

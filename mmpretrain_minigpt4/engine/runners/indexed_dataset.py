@@ -13,7 +13,7 @@ from ...evaluation.runs.prediction_log import INDEX
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableSample:
     """Stands for a sample that could not be read.
 
     Attributes:
@@ -39,7 +39,7 @@ class IndexedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, number: int) -> dict | Unreadable:
+    def __getitem__(self, number: int) -> dict | UnreadableSample:
         """Read a sample; a fault goes in its place.
 
         Raises:
@@ -51,7 +51,7 @@ class IndexedDataset(Dataset):
         except ConfigError:
             raise
         except (MiniGPT4Error, OSError) as error:
-            return Unreadable(index, describe(error))
+            return UnreadableSample(index, describe(error))
         sample = item.get('data_samples') if isinstance(item, dict) else None
         if not hasattr(sample, 'set_metainfo'):
             raise ConfigError(
@@ -67,7 +67,7 @@ def describe(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}'
 
 
-def numbered_loader(loader: DataLoader, indices: Sequence[int]) -> DataLoader:
+def indexed_loader(loader: DataLoader, indices: Sequence[int]) -> DataLoader:
     """A loader of some samples, made as another one is.
 
     Its batches are pairs: the collated samples, or None if there are none,
@@ -93,9 +93,9 @@ class _Collate:
     def __init__(self, collate: Callable) -> None:
         self.collate = collate
 
-    def __call__(self, items: Sequence) -> tuple[Any, list[Unreadable]]:
-        bad = [x for x in items if isinstance(x, Unreadable)]
-        good = [x for x in items if not isinstance(x, Unreadable)]
+    def __call__(self, items: Sequence) -> tuple[Any, list[UnreadableSample]]:
+        bad = [x for x in items if isinstance(x, UnreadableSample)]
+        good = [x for x in items if not isinstance(x, UnreadableSample)]
         return (self.collate(good) if good else None), bad
 
 

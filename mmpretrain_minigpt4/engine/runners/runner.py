@@ -30,7 +30,7 @@ from ...features.pipeline import look_up
 from ...registry import RUNNERS
 from ..checkpointing.run_state import trained_parameters, unwrapped
 from ..distributed.launch import check_launcher, start_gloo, timeout_of, wrap
-from ..distributed.rendezvous import keeps_store, meet
+from ..distributed.rendezvous import keeps_store, rendezvous
 from ..distributed.sharding import wrap_sharded
 from ..hooks.training_checkpoint import TrainingCheckpointHook
 
@@ -81,7 +81,7 @@ class Runner(BaseRunner):
             if not torch.cuda.is_available():
                 start_gloo(self.launcher, known)
             elif keeps_store():
-                store, rank, size = meet(timeout_of(known))
+                store, rank, size = rendezvous(timeout_of(known))
                 env_cfg = dict(env_cfg, dist_cfg=dict(
                     known, store=store, rank=rank, world_size=size))
         super().setup_env(env_cfg)

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from ...errors import ConfigError, NotFiniteError, TrainingError
 from ...registry import LOOPS
-from ..checkpointing.dataloader_state import BatchSource
+from ..checkpointing.dataloader_state import ResumableBatches
 from ..checkpointing.run_state import (
     random_state,
     same_random_state_after,
@@ -77,7 +77,7 @@ class TrainLoop(BaseLoop):
         self.val_interval = int(val_interval)
         self.stop_training = False  # set by EarlyStoppingHook
         self.signals = StopSignals()
-        self.batches = BatchSource(self.dataloader)
+        self.batches = ResumableBatches(self.dataloader)
         self.step_began = 0.
         self._iter = 0
         self._validated = 0

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ...errors import ConfigError
 from ...registry import LOOPS
 from ..checkpointing.run_state import unwrapped
-from ..distributed.sharding import in_step
+from ..distributed.lockstep import lockstep
 
 
 @LOOPS.register_module()
@@ -62,7 +62,7 @@ class LossValLoop(ValLoop):
         runner.call_hook('before_val_epoch')
         runner.model.eval()
         self._total.zero_()
-        self._left = own_samples(self.dataloader)
+        self._left = count_own_samples(self.dataloader)
         for index, batch in enumerate(self.dataloader):
             self.run_iter(index, batch)
         metrics = {}
@@ -91,7 +91,7 @@ class LossValLoop(ValLoop):
         outputs = None
         if self.evaluator.metrics:
             with torch.autocast(loss.device.type, enabled=self.fp16), \
-                    in_step(model):
+                    lockstep(model):
                 outputs = model.val_step(data_batch)
             self.evaluator.process(
                 data_samples=outputs, data_batch=data_batch)
@@ -109,7 +109,7 @@ class LossValLoop(ValLoop):
             own = min(size, self._left)
             self._left -= own
             if own < size:
-                data_batch = first_samples(data_batch, max(own, 1))
+                data_batch = take_samples(data_batch, max(own, 1))
         data = model.data_preprocessor(data_batch, False)
         if hasattr(model, 'loss_terms'):
             loss, count = model.loss_terms(**data)
@@ -123,7 +123,7 @@ class LossValLoop(ValLoop):
         return loss
 
 
-def own_samples(loader: DataLoader) -> int | None:
+def count_own_samples(loader: DataLoader) -> int | None:
     """How many samples of a loader are this process's and no repetition.
 
     Samplers of several processes deal samples out in turn, and begin anew
@@ -139,7 +139,7 @@ def own_samples(loader: DataLoader) -> int | None:
     return len(range(get_rank(), dealt, get_world_size()))
 
 
-def first_samples(data_batch: dict | Sequence, number: int
+def take_samples(data_batch: dict | Sequence, number: int
                   ) -> dict | Sequence:
     """The first samples of a collated batch."""
     if isinstance(data_batch, Mapping):
