@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""The feature cache: what the frozen eye sees, computed once and kept.
+"""The feature cache: the output of the frozen vision part, computed once.
 
 A cache is a folder of shards (``store.py``) with an index (``index.py``)
 that tells which weights and which preprocessing they come from. Its entries

@@ -192,13 +192,13 @@ def differences(cached: Any, wanted: Any, where: str = '') -> list[str]:
             'in the config']
 
 
-def _refuse(found: Sequence[str], what: str, mend: str) -> None:
+def _refuse(found: Sequence[str], what: str, fix: str) -> None:
     if not found:
         return
     more = f', and {len(found) - 3} more' if len(found) > 3 else ''
     raise FeatureCacheError(
         f'{what} is not what the cached features were computed with: '
-        f'{"; ".join(found[:3])}{more}. {mend}, or write new features by '
+        f'{"; ".join(found[:3])}{more}. {fix}, or write new features by '
         '`minigpt4 cache-features CONFIG --out` another folder.')
 
 

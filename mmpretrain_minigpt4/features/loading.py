@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Filling a model that has features in place of its eye."""
+"""Filling a model that has features in place of a vision part."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def load_without_vision(model: nn.Module, checkpoints: Sequence[str],
     fetched; one that is there is read to be compared, and dropped.
 
     Args:
-        model: A ``MiniGPT4`` without eye.
+        model: A ``MiniGPT4`` without its vision part.
         checkpoints: As of the model.
         index: Of the cache.
         allow_missing: Prefixes of names that may be missing.
