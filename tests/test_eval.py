@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 import mmpretrain_minigpt4
-from mmpretrain_minigpt4.apis.evaluation import benchmark_config, moved
+from mmpretrain_minigpt4.apis.evaluation import (
+    benchmark_config,
+    replace_prefix,
+)
 from mmpretrain_minigpt4.benchmarks import find_benchmark, list_benchmarks
 from mmpretrain_minigpt4.cli import main
 from mmpretrain_minigpt4.engine.runners import eval_loop as test_loop
@@ -71,7 +74,8 @@ def test_files_are_looked_for_below_the_data_root(benchmark, tmp_path):
 
 
 def test_only_whole_folders_are_moved():
-    assert moved(['data', 'data/a', 'database/a', 1], 'data', '/x') == [
+    values = ['data', 'data/a', 'database/a', 1]
+    assert replace_prefix(values, 'data', '/x') == [
         '/x', '/x/a', 'database/a', 1]
 
 

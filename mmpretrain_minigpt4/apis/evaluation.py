@@ -117,8 +117,8 @@ def benchmark_config(benchmark: str | Benchmark,
                           'model, test_dataloader and test_evaluator.')
     if data_root is not None:
         for key in ('test_dataloader', 'test_evaluator'):
-            cfg[key] = moved(cfg[key], DATA, data_root)
-    cfg.test_evaluator = moved(cfg.test_evaluator, RESULTS, str(out))
+            cfg[key] = replace_prefix(cfg[key], DATA, data_root)
+    cfg.test_evaluator = replace_prefix(cfg.test_evaluator, RESULTS, str(out))
     if checkpoint is not None:
         if '://' not in checkpoint and not Path(checkpoint).exists():
             raise CheckpointError(f'{checkpoint}: there is no such '
@@ -172,12 +172,12 @@ def _is_own(part: Mapping) -> bool:
     return str(part.get('type')).startswith(f'{__package__.split(".")[0]}.')
 
 
-def moved(value: Any, start: str, place: str) -> Any:
+def replace_prefix(value: Any, start: str, place: str) -> Any:
     """Put another folder in place of the first one of each path."""
     if isinstance(value, Mapping):
-        return {k: moved(v, start, place) for k, v in value.items()}
+        return {k: replace_prefix(v, start, place) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(moved(v, start, place) for v in value)
+        return type(value)(replace_prefix(v, start, place) for v in value)
     if isinstance(value, str) and (value == start
                                    or value.startswith(f'{start}/')):
         return os.path.normpath(place + value[len(start):])

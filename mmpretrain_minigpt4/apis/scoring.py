@@ -50,7 +50,7 @@ def score_answers(benchmark: str | Benchmark,
         write_json,
         write_report,
     )
-    from ..evaluation.runs.scoring import verdicts
+    from ..evaluation.runs.scoring import per_sample_results
     from .evaluation import benchmark_config
     if not isinstance(benchmark, Benchmark):
         benchmark = find_benchmark(benchmark)
@@ -82,7 +82,7 @@ def score_answers(benchmark: str | Benchmark,
                            f'{benchmark.name}.')
     evaluator = Evaluator(cfg.test_evaluator)
     metrics = score(evaluator, given)
-    found = verdicts(evaluator)
+    found = per_sample_results(evaluator)
     summary = make_summary(
         title=benchmark.name, notes=benchmark.notes,
         config=str(benchmark.config), metrics=metrics, settings={},

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ..llm.kv_cache import cache_argument
 from .prompt import Prompt
 
 
@@ -37,6 +38,7 @@ class HFDecoder:
         self._cache = None
         self._mask = torch.empty(0)
         known = inspect.signature(llm.forward).parameters
+        self._cache_key = cache_argument(llm)
         self._takes_positions = 'position_ids' in known
         self._keeps_some = 'logits_to_keep' in known
 
@@ -133,7 +135,7 @@ class HFDecoder:
         out = self.llm(
             **inputs,
             attention_mask=self._mask,
-            past_key_values=self._cache,
-            use_cache=True)
-        self._cache = out.past_key_values
+            use_cache=True,
+            **{self._cache_key: self._cache})
+        self._cache = out[self._cache_key]
         return out.logits[:, -1]

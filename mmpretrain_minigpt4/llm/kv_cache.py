@@ -8,6 +8,8 @@ D width of a head, B rows, T new entries a row.
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 
 
@@ -121,3 +123,13 @@ def write(block: torch.Tensor, at: torch.Tensor | int, new: torch.Tensor
     # int[B, 1]; indices around a slice bring their own axes to the front, so
     # that what is assigned is float[B, T, H, D].
     block[index, :, at] = new
+
+
+def cache_argument(llm: torch.nn.Module) -> str:
+    """What a model of transformers calls its own cache.
+
+    The argument and the field of its output were renamed in transformers
+    5.24; the old name goes in 5.40.
+    """
+    known = inspect.signature(llm.forward).parameters
+    return 'cache' if 'cache' in known else 'past_key_values'

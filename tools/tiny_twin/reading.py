@@ -16,6 +16,7 @@ from transformers import LlamaForCausalLM
 from mmpretrain_minigpt4.datasets.shapes import TEST_SEED, draw_scene
 from mmpretrain_minigpt4.datasets.shapes.language import read_description
 from mmpretrain_minigpt4.evaluation.metrics.shapes import f1, overlap
+from mmpretrain_minigpt4.llm.kv_cache import cache_argument
 
 from .documents import Document, begin
 from .language import collate
@@ -31,14 +32,14 @@ def read_on(model: LlamaForCausalLM, documents: list[Document], stop: str,
             encode: Callable, decode: Callable,
             limit: int = 100) -> list[str]:
     """Continue each document greedily, up to a stop sign."""
-    texts = []
+    texts, name = [], cache_argument(model)
     for document in documents:
         embeds, _ = collate([document], model.get_input_embeddings())
         tokens, cache = [], None
         while len(tokens) < limit:
             out = model(
-                inputs_embeds=embeds, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
+                inputs_embeds=embeds, use_cache=True, **{name: cache})
+            cache = out[name]
             tokens.append(int(out.logits[0, -1].argmax()))
             if stop in decode(tokens):
                 break

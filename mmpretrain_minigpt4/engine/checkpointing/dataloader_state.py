@@ -41,14 +41,14 @@ class ResumableBatches:
         self._skip = 0
         if dataloader.num_workers:
             dataloader.worker_init_fn = partial(
-                _start_worker, dataloader.worker_init_fn)
+                _init_worker, dataloader.worker_init_fn)
 
     def start(self) -> None:
         """Make the iterator, and with it the workers."""
         self._set_epoch()
         loader = self.dataloader
         if self._skip and not isinstance(loader.dataset, IterableDataset):
-            self._iterator = iter(_later_part(loader, self._skip))
+            self._iterator = iter(_skip_batches(loader, self._skip))
         else:
             self._iterator = iter(loader)
             # A stream without a position of its own has to be read.
@@ -154,7 +154,7 @@ class ResumableBatches:
                 part.set_epoch(self.epoch)
 
 
-class _LaterPart:
+class _SkippingSampler:
     """A batch sampler without its first batches."""
 
     def __init__(self, batch_sampler, skip: int) -> None:
@@ -168,12 +168,13 @@ class _LaterPart:
         return max(len(self.batch_sampler) - self.skip, 0)
 
 
-def _later_part(loader: DataLoader, skip: int) -> DataLoader:
+def _skip_batches(loader: DataLoader, skip: int) -> DataLoader:
     if loader.batch_sampler is None:
         options = dict(
-            batch_size=None, sampler=_LaterPart(loader.sampler, skip))
+            batch_size=None, sampler=_SkippingSampler(loader.sampler, skip))
     else:
-        options = dict(batch_sampler=_LaterPart(loader.batch_sampler, skip))
+        options = dict(
+            batch_sampler=_SkippingSampler(loader.batch_sampler, skip))
     return DataLoader(
         loader.dataset,
         **options,
@@ -187,16 +188,16 @@ def _later_part(loader: DataLoader, skip: int) -> DataLoader:
         prefetch_factor=loader.prefetch_factor)
 
 
-def _start_worker(start: Callable | None, worker: int) -> None:
+def _init_worker(start: Callable | None, worker: int) -> None:
     # A cluster's "please end" goes to all processes of a job at once. The
     # main one ends after its step, and then ends its workers.
-    signal.signal(signal.SIGTERM, _end_soon)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if start is not None:
         start(worker)
 
 
-def _end_soon(number: int, frame: FrameType | None) -> None:
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
     # At once if asked again; by itself if nobody needs it any more.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))

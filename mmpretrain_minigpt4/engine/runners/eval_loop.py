@@ -34,7 +34,7 @@ from ...evaluation.runs import (
 )
 from ...evaluation.runs.prediction_log import INDEX
 from ...evaluation.runs.report import SHOWN
-from ...evaluation.runs.scoring import verdicts
+from ...evaluation.runs.scoring import per_sample_results
 from ...registry import LOOPS
 from ...utils.faults import Faults
 from ...utils.progress import progress
@@ -271,7 +271,7 @@ class EvalLoop(TestLoop):
         metrics = score(self.evaluator, [
             {k: v for k, v in x.items() if k != 'index'} for x in records
             if 'failed' not in x])
-        found = verdicts(self.evaluator)
+        found = per_sample_results(self.evaluator)
         config = self.runner.cfg.filename
         notes = {}
         title = Path(config).stem if config else self.runner.experiment_name

@@ -15,7 +15,7 @@ from PIL import Image
 from ...errors import MiniGPT4Error
 from ...images import load_image
 from .page import PAGE, SCRIPT, STYLE
-from .scoring import verdict_of
+from .scoring import result_of
 
 SIDE = 160  # pixels of the longer side of a thumbnail
 BRIEF = 60  # characters of an answer that is set in bold letters
@@ -44,7 +44,7 @@ def write_report(path: str | Path, summary: Mapping[str, Any],
         path: The file.
         summary: See :func:`~.summary.make_summary`.
         records: All samples.
-        found: See :func:`~.scoring.verdicts`.
+        found: See :func:`~.scoring.per_sample_results`.
         get_item: The data set's entry of an index, with ``img`` or
             ``img_path``.
         shown: At most so many samples, evenly spread over all.
@@ -56,7 +56,7 @@ def write_report(path: str | Path, summary: Mapping[str, Any],
     thumbnails = Thumbnails(get_item)
     groups: dict[str, list[tuple[str, str]]] = {}
     for record in some:
-        verdict = verdict_of(record, found)
+        verdict = result_of(record, found)
         mark = _mark(verdict)
         card = _card(record, verdict, mark, thumbnails(record['index']))
         groups.setdefault(_category(record, verdict), []).append((mark, card))

@@ -40,7 +40,7 @@ def score(evaluator: Evaluator, records: Sequence[dict]
     return scores
 
 
-def verdicts(evaluator: Evaluator) -> dict[tuple, dict]:
+def per_sample_results(evaluator: Evaluator) -> dict[tuple, dict]:
     """What metrics found for each answer, by id and rotation."""
     found: dict[tuple, dict] = {}
     for metric in evaluator.metrics:
@@ -51,7 +51,7 @@ def verdicts(evaluator: Evaluator) -> dict[tuple, dict]:
     return found
 
 
-def verdict_of(record: dict, found: dict[tuple, dict]) -> dict:
+def result_of(record: dict, found: dict[tuple, dict]) -> dict:
     """The verdict on a record, or an empty dict."""
     for key in ('question_id', 'image_id'):
         if record.get(key) is not None:

@@ -44,7 +44,7 @@ def make_summary(*,
         metrics: The scores.
         settings: See :func:`~.settings.read_settings`.
         records: All samples, with answers or with ``failed``.
-        found: See :func:`~.scoring.verdicts`.
+        found: See :func:`~.scoring.per_sample_results`.
         total: How many samples the data set has.
         cfg: The run's config.
         device: Where the model was, if there was one.
