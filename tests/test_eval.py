@@ -229,3 +229,18 @@ def test_a_run_that_is_killed_for_real_gives_the_same_numbers(tmp_path):
     assert numbers('two')['processes'] == 2
     assert numbers('whole')['metrics'] == numbers('cut')['metrics'] == (
         numbers('two')['metrics'])
+
+
+@needs_tiny
+def test_an_evaluation_answers_through_the_engines_stream(
+        questions, capsys, monkeypatch):
+    from mmpretrain_minigpt4.models import MiniGPT4
+
+    def refuse(model, data):
+        raise AssertionError('answered batch by batch')
+
+    monkeypatch.setattr(MiniGPT4, 'test_step', refuse)
+    assert main(['eval', 'pope_random', '--model', 'minigpt-4_tiny_vqa',
+                 '--out', 'out', '--json']) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row['samples']['answered'] == row['samples']['of'] == 3

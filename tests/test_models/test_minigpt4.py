@@ -303,3 +303,13 @@ def test_auto_is_bfloat16_on_a_gpu_and_float32_on_its_cpu(tiny, images):
     assert {p.dtype for p in model.head.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in model.projector.parameters()} == {torch.float32}
     model(images.cuda(), samples(), mode='predict')
+
+
+def test_what_the_model_and_the_loops_ask_of_parts_is_there():
+    # They ask by name whether a part can do something, and go without it
+    # where it cannot: a renamed method would be left out silently.
+    from mmpretrain_minigpt4.models import MiniGPT4, VicunaHead
+    for name in ('prepare', 'check', 'fused_groups'):
+        assert hasattr(VicunaHead, name)
+    for name in ('generate_stream', 'loss_terms'):
+        assert hasattr(MiniGPT4, name)
