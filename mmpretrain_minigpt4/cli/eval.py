@@ -178,12 +178,13 @@ def _table(rows: list[dict]) -> None:
             cells.append((row['benchmark'], '', '', row['error']))
             continue
         samples = row['samples']
-        asked = f'{samples["answered"]:,}'
+        answered = f'{samples["answered"]:,}'
         if samples['answered'] != samples['of']:
-            asked += f' of {samples["of"]:,}'
+            answered += f' of {samples["of"]:,}'
         speed = row['images_per_second']
         cells.append((
-            row['benchmark'], asked, '' if speed is None else f'{speed:.1f}',
+            row['benchmark'], answered,
+            '' if speed is None else f'{speed:.1f}',
             '  '.join(f'{key} {value:.2f}' for key, value in
                       list(row['metrics'].items())[:SHOWN])))
     _print(('benchmark', 'samples', 'images/s', 'scores'), cells)

@@ -163,8 +163,8 @@ def option(text: str, choices: Sequence[str]) -> int | None:
     if not choices:
         return None
     names = [simple(str(choice)) for choice in choices]
-    said = simple(clean(text))
-    same = [i for i, name in enumerate(names) if name and name == said]
+    answer = simple(clean(text))
+    same = [i for i, name in enumerate(names) if name and name == answer]
     if len(same) == 1:
         return same[0]
     letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' [:len(names)]
@@ -179,18 +179,18 @@ def option(text: str, choices: Sequence[str]) -> int | None:
         ]
         own = names[i] and re.match(re.escape(names[i]) + r'(?!\S)', rest)
         return None if others and not own else i
-    return _mentioned(said, names)
+    return _mentioned(answer, names)
 
 
-def _mentioned(said: str, names: Sequence[str]) -> int | None:
+def _mentioned(answer: str, names: Sequence[str]) -> int | None:
     spans: list[tuple[int, int, int]] = []
     for i, name in enumerate(names):
         if not name:
             continue
         pattern = r'(?<!\S)' + re.escape(name) + r'(?!\S)'
         spans += [(m.start(), -m.end(), i)
-                  for m in re.finditer(pattern, said)
-                  if not _negated(said, m.start())]
+                  for m in re.finditer(pattern, answer)
+                  if not _negated(answer, m.start())]
     # By where they begin, the longest first: what ends no later than one
     # before it, other than the same words again, is inside of that one.
     found: set[int] = set()
@@ -203,9 +203,9 @@ def _mentioned(said: str, names: Sequence[str]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _negated(said: str, at: int) -> bool:
+def _negated(answer: str, at: int) -> bool:
     """Whether one of the two words before a place denies what is there."""
-    before = ' '.join(said[:at].rsplit(None, 3)[-3:])
+    before = ' '.join(answer[:at].rsplit(None, 3)[-3:])
     return bool(re.search(
         r"(?:\bnot|n't|\brather than|\binstead of)(?: \w+)?$", before))
 

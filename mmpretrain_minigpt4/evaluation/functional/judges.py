@@ -32,7 +32,7 @@ class Judge(Protocol):
 
 
 class WordJudge:
-    """Covered is a caption most of whose content words are said.
+    """A caption is covered if the description has most of its content words.
 
     Words are compared in the singular, without ``-ing``, ``-ed``; two words
     for one category of COCO (man, person) are the same.
@@ -61,11 +61,11 @@ class WordJudge:
     def covers(self, description: str, captions: Sequence[str]
                ) -> list[bool]:
         """Compare words."""
-        said = self.content(description)
+        given = self.content(description)
         verdicts = []
         for caption in captions:
             wanted = self.content(caption)
-            share = len(wanted & said) / len(wanted) if wanted else 0.
+            share = len(wanted & given) / len(wanted) if wanted else 0.
             verdicts.append(share >= self.threshold)
         return verdicts
 
@@ -188,12 +188,12 @@ class EndpointJudge:
     def _one(self, description: str, caption: str) -> bool:
         key = self.model, description, caption
         if key not in self.known:
-            said = self._ask(self.QUESTION.format(
+            answer = self._ask(self.QUESTION.format(
                 description=description, caption=caption))
-            verdict = yes_no(said)
+            verdict = yes_no(answer)
             if verdict is None:
                 raise DatasetError('The judge answered neither yes nor no: '
-                                   f'{said[:200]!r}.')
+                                   f'{answer[:200]!r}.')
             self.known[key] = verdict == 'yes'
             if self.cache:
                 append_lines(self.cache, [json.dumps(dict(
@@ -214,10 +214,10 @@ class EndpointJudge:
         try:
             with urllib.request.urlopen(
                     request, timeout=self.timeout) as reply:
-                said = json.load(reply)['choices'][0]['message']['content']
-            if not isinstance(said, str):
-                raise TypeError(f'its content is {said!r}')
-            return said
+                answer = json.load(reply)['choices'][0]['message']['content']
+            if not isinstance(answer, str):
+                raise TypeError(f'its content is {answer!r}')
+            return answer
         except (OSError, ValueError, LookupError, TypeError,
                 http.client.HTTPException) as error:
             raise DatasetError(

@@ -26,7 +26,7 @@ class AnswerMetric(BaseMetric):
 
     Args:
         id_key: The field that tells samples apart.
-        answer_key: The field that holds what the model said.
+        answer_key: The field that holds the answer of the model.
         max_faults: Refuse to score with more faults than that.
         collect_device: As of every metric.
         prefix: As of every metric.

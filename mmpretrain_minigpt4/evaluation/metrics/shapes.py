@@ -147,7 +147,7 @@ class ShapesQuestions(BaseMetric):
     question, for a report.
 
     Args:
-        answer_key: The field that holds what the model said.
+        answer_key: The field that holds the answer of the model.
         collect_device: As of every metric.
         prefix: As of every metric.
     """

@@ -22,22 +22,22 @@ def pope_verdict(text: str) -> str:
 
 def counts_to_scores(pairs: Sequence[tuple[str | None, str]]
                      ) -> dict[str, float]:
-    """Scores in percent from (said, expected); None is neither yes nor no.
+    """Scores in percent from (given, expected); None is neither yes nor no.
 
     Yes is the positive class. A ratio with nothing below the line is 0.
     """
-    hits = sum(said == wanted == 'yes' for said, wanted in pairs)
-    said_yes = sum(said == 'yes' for said, _ in pairs)
+    hits = sum(given == wanted == 'yes' for given, wanted in pairs)
+    answered_yes = sum(given == 'yes' for given, _ in pairs)
     is_yes = sum(wanted == 'yes' for _, wanted in pairs)
-    precision = hits / said_yes if said_yes else 0.
+    precision = hits / answered_yes if answered_yes else 0.
     recall = hits / is_yes if is_yes else 0.
     both = precision + recall
     return dict(
-        accuracy=percent(said == wanted for said, wanted in pairs),
+        accuracy=percent(given == wanted for given, wanted in pairs),
         precision=100 * precision,
         recall=100 * recall,
         f1=200 * precision * recall / both if both else 0.,
-        yes_ratio=100 * said_yes / len(pairs))
+        yes_ratio=100 * answered_yes / len(pairs))
 
 
 def area_under_curve(scores: Sequence[float], labels: Sequence[bool]

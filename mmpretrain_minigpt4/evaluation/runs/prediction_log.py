@@ -150,7 +150,7 @@ class PredictionLog:
         self.add(dict(index=index, failed=reason, **known))
 
     def answered(self) -> set[int]:
-        """The samples that need not be asked again."""
+        """The samples that need no new answer."""
         return {i for i, x in self.records.items() if 'failed' not in x}
 
     def failed(self) -> list[dict]:

@@ -56,7 +56,7 @@ def make_summary(*,
               if 'extracted' in detail and detail['extracted'] is None]
     reads = any('extracted' in detail for detail in found.values())
     # An instruction that no sample was given would mislead.
-    asked = {bool(x.get('question')) for x in records}
+    with_question = {bool(x.get('question')) for x in records}
     return dict(
         benchmark=title,
         config=config,
@@ -66,9 +66,9 @@ def make_summary(*,
             failed=len(failed),
             of=total,
             not_extracted=len(unread) if reads else None),
-        prompt=settings.get('prompt') if False in asked else None,
+        prompt=settings.get('prompt') if False in with_question else None,
         question_template=settings.get('question_template')
-        if True in asked else None,
+        if True in with_question else None,
         template=settings.get('template'),
         decoding=settings.get('decoding'),
         extraction=notes.get('Extraction'),

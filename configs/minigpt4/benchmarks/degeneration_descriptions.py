@@ -3,7 +3,7 @@
 r"""Share of failed generations: detailed descriptions.
 
     VICUNA_DIR=DIR python tools/test.py \
-        configs/minigpt4/benchmarks/failed_descriptions.py
+        configs/minigpt4/benchmarks/degeneration_descriptions.py
 
 Files: caption_datasets.zip from
   https://cs.stanford.edu/people/karpathy/deepimagesent; val2014.zip from

@@ -3,7 +3,7 @@
 r"""COCO captions that a detailed description covers.
 
     VICUNA_DIR=DIR python tools/test.py \
-        configs/minigpt4/benchmarks/covered_captions.py
+        configs/minigpt4/benchmarks/caption_recall.py
 
 Files: caption_datasets.zip from
   https://cs.stanford.edu/people/karpathy/deepimagesent; val2014.zip from
