@@ -72,7 +72,7 @@ class _Row:
                 and not options.no_repeat_ngram_size)
 
 
-class _InFlight(NamedTuple):
+class InFlight(NamedTuple):
     """Tokens of some rows on their way to the host.
 
     ``used`` tells whether these rows were counted as ones that ran.
@@ -115,7 +115,7 @@ class Engine:
         self._rows: list[_Row] = []
         # The last token of each row, int[n] on the device.
         self._last: torch.Tensor | None = None
-        self._in_flight: deque[_InFlight] = deque()
+        self._in_flight: deque[InFlight] = deque()
         self._used = False
         self._cancelled: set[Hashable] = set()
         self._steps_waited = 0
@@ -228,7 +228,7 @@ class Engine:
         for row in rows:
             row.chosen += 1
         self._in_flight.append(
-            _InFlight(rows, AsyncHostCopy(tokens, chances), self._used))
+            InFlight(rows, AsyncHostCopy(tokens, chances), self._used))
         self._used = False
 
     def _collect(self, pending: int) -> list[Event]:

@@ -4,9 +4,9 @@
 
 import pytest
 import torch
+from benchmark.baseline import build_ours
 from benchmark.dims import get_dims
 from benchmark.inputs import make_samples
-from benchmark.pair import build_ours
 
 from mmpretrain_minigpt4.generation import EngineConfig
 from mmpretrain_minigpt4.models.data_preprocessor import ImageListPreprocessor

@@ -16,12 +16,12 @@ import torch
 from mmpretrain_minigpt4.errors import BenchmarkError
 
 from . import equality, machine
+from .baseline import build_ours, build_peer
 from .clock import Clock, Jobs, Sample, interleave
 from .dims import Dims
-from .limits import Ceilings, Limit, Limits
 from .memory import weight_bytes
-from .pair import build_ours, build_peer
 from .records import Record, judge, limit_rate, summarize
+from .roofline import Ceilings, Limit, Limits
 
 BYTES = dict(float32=4, bfloat16=2)
 

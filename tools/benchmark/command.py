@@ -17,7 +17,7 @@ from mmpretrain_minigpt4.errors import (
     MiniGPT4Error,
 )
 
-SUITES = ('cpu', 'gpu', 'train', 'growth', 'memory')
+SUITES = ('cpu', 'gpu', 'train', 'scaling', 'memory')
 PAGE = Path('docs/benchmarks.md')
 # What one call of the suite for GPUs may take, in minutes.
 GPU_MINUTES = 9.0
@@ -59,8 +59,12 @@ def make_parser() -> argparse.ArgumentParser:
         '--toolbox-python', metavar='PATH',
         help='a Python with mmpretrain and transformers 4, for P3')
     parser.add_argument(
-        '--captions', type=int, default=1000,
-        help='over how many captions growth watches memory (default: 1000)')
+        '--captions',
+        type=int,
+        default=1000,
+        help=
+        'over how many captions scaling watches memory (default: 1000)'
+    )
     parser.add_argument(
         '--minutes', type=float,
         help='begin no row after so long (default: '

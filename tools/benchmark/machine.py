@@ -15,7 +15,7 @@ import torch
 from mmpretrain_minigpt4.ops.native import instructions
 
 from .clock import Clock
-from .limits import Ceilings
+from .roofline import Ceilings
 
 # What decides which kernels a CPU can run.
 FLAGS = ('avx2', 'avx512f', 'avx512_bf16', 'avx512_vnni', 'avx_vnni',

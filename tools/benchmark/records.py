@@ -12,7 +12,7 @@ from pathlib import Path
 from mmpretrain_minigpt4.errors import BenchmarkError
 
 from .clock import Sample
-from .limits import Limit
+from .roofline import Limit
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Record:
     """A row of a suite.
 
     Attributes:
-        suite: ``cpu``, ``gpu``, ``train``, ``growth`` or ``memory``.
+        suite: ``cpu``, ``gpu``, ``train``, ``scaling`` or ``memory``.
         row: What was measured.
         unit: Of every value of the row.
         better: Which way is better: ``higher``, ``lower``, or ``near`` a
@@ -33,7 +33,7 @@ class Record:
         limit: What the machine allows (value), what sets it (by), and how
             much of it ours reaches (share, 1 at most).
         goal: What is aimed at, and whether it is met.
-        curve: x and one list for each side, for growth.
+        curve: x and one list for each side, for scaling.
         settings: Batch, lengths, dtype and the like.
         note: What else has to be known, or why there is no value.
         context: What all rows of a run share: machine, versions, date, ...

@@ -4,9 +4,9 @@
 
 import pytest
 import torch
+from benchmark.baseline import build_ours, build_peer
 from benchmark.bench import Bench, Settings
 from benchmark.dims import DIMS
-from benchmark.pair import build_ours, build_peer
 
 CPU = torch.device('cpu')
 

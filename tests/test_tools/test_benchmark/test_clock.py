@@ -5,8 +5,8 @@
 import pytest
 import torch
 from benchmark.clock import Clock, Sample, interleave
-from benchmark.suites.growth import slope
-from benchmark.uneven import draw_lengths
+from benchmark.ragged import draw_lengths
+from benchmark.suites.scaling import slope
 
 CPU = torch.device('cpu')
 

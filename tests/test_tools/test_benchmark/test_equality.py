@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from benchmark import equality, inputs
-from benchmark.pair import build_ours, build_peer, move_weights
+from benchmark.baseline import build_ours, build_peer, move_weights
 from torch import nn
 
 from mmpretrain_minigpt4.errors import BenchmarkError, ConfigError

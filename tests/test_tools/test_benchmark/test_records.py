@@ -8,8 +8,8 @@ import pytest
 import torch
 from benchmark import jobs, machine
 from benchmark.clock import Clock, Sample
-from benchmark.limits import Limit
 from benchmark.records import Record, judge, read_lines, summarize
+from benchmark.roofline import Limit
 
 from mmpretrain_minigpt4.errors import BenchmarkError
 

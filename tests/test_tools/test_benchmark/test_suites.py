@@ -49,20 +49,20 @@ def test_rows_are_written_and_printed(tmp_path, capsys):
 def test_the_suite_for_gpus_can_be_tried_on_a_cpu(tmp_path):
     out = tmp_path / 'results.jsonl'
     code = main(['--dims', 'tiny', '--quick', '--suite', 'gpu', '--device',
-                 'cpu', '--only', 'first', '--only', 'uneven', '--out',
+                 'cpu', '--only', 'first', '--only', 'ragged', '--out',
                  str(out)])
-    first, uneven = measured(out)
+    first, ragged = measured(out)
     assert code == 0
     assert first['unit'] == 'ms' and first['goal'] is None
-    assert 0.5 < uneven['settings']['occupancy'] <= 1
-    assert uneven['settings']['dtype'] == 'bfloat16'
+    assert 0.5 < ragged['settings']['occupancy'] <= 1
+    assert ragged['settings']['dtype'] == 'bfloat16'
 
 
 def test_parts_of_the_way_through_a_gpu_are_switched_off_one_by_one(
         tmp_path):
     out = tmp_path / 'results.jsonl'
     assert main(['--dims', 'tiny', '--quick', '--suite', 'gpu', '--device',
-                 'cpu', '--only', 'cold', '--only', 'switches 1', '--only',
+                 'cpu', '--only', 'cold', '--only', 'ablations 1', '--only',
                  'loader', '--out', str(out)]) == 0
     first, *parts, loader = measured(out)
     assert first['value'] > 0 and first['settings']['later_seconds'] > 0

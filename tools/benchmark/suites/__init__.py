@@ -5,13 +5,13 @@
 from collections.abc import Callable
 
 from ..bench import Bench, Case
-from . import cpu, gpu, growth, memory, train
+from . import cpu, gpu, memory, scaling, train
 
 SUITES: dict[str, Callable[[Bench], list[Case]]] = dict(
     cpu=cpu.cases,
     gpu=gpu.cases,
     train=train.cases,
-    growth=growth.cases,
+    scaling=scaling.cases,
     memory=memory.cases)
 
 __all__ = ['SUITES']

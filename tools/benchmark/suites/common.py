@@ -10,8 +10,8 @@ import torch
 
 from .. import jobs
 from ..bench import Bench
-from ..limits import Limit
 from ..records import Record
+from ..roofline import Limit
 
 # Tokens of a training sample and, of these, of its answer: a caption without
 # instruction, and a detailed description after one.

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import torch
 
 from .. import equality, jobs
+from ..baseline import build_ours
 from ..bench import Bench, Case, Pair
-from ..limits import Limit
-from ..pair import build_ours
 from ..records import Record, limit_rate, rate, summarize
+from ..roofline import Limit
 from . import common
 
 

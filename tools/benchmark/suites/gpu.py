@@ -12,9 +12,9 @@ import functools
 
 from .. import jobs
 from ..bench import Bench, Case
+from ..ragged import RaggedCaptions, draw_lengths
 from ..records import Record
-from ..uneven import Uneven, draw_lengths
-from . import common, growth, memory, switches
+from . import ablations, common, memory, scaling
 
 # Goals of the 7B model on one H100.
 IMAGES = {8: 22, 32: 62, 128: 120, 256: 145}
@@ -38,7 +38,7 @@ def cases(bench: Bench) -> list[Case]:
     batches = (1, 2) if few else (128, 32, 8, 256, 1)
     trained = (2, ) if few else (256, 64)
     found = [
-        Case('cold start', lambda: [switches.cold_start(bench, new)]),
+        Case('cold start', lambda: [ablations.cold_start(bench, new)]),
         row('decode 1', common.decoding, 1, new,
             goals=goal(value=200, P1=3.0, P2=1.1)),
         row('first token', common.first_token, goals=goal(value=9.0)),
@@ -54,9 +54,9 @@ def cases(bench: Bench) -> list[Case]:
         for rows in trained
     ]
     found += [
-        Case('switches 1', lambda: switches.decoding(
+        Case('ablations 1', lambda: ablations.decoding(
             bench, 1, new, rounds)),
-        Case('uneven', lambda: [_uneven(bench, few, goal(P1=3.0))]),
+        Case('ragged', lambda: [_ragged(bench, few, goal(P1=3.0))]),
         # 7 ms a step of 8 rows.
         row('beams', common.decoding, 2 if few else 8, new, num_beams=5,
             goals=goal(value=8 / 0.007)),
@@ -70,16 +70,16 @@ def cases(bench: Bench) -> list[Case]:
             bench, 2 if few else 128, new - 1, 'gpu', 'bfloat16')),
         Case('memory of training', lambda: memory.training(
             bench, trained[0], 'gpu', goal(value=70e9 / 2**20), 'bfloat16')),
-        Case('turns', lambda: [growth.turns(bench, 'gpu', 'bfloat16')]),
-        Case('switches, many rows', lambda: switches.decoding(
+        Case('turns', lambda: [scaling.turns(bench, 'gpu', 'bfloat16')]),
+        Case('ablations, many rows', lambda: ablations.decoding(
             bench, 2 if few else 32, new, rounds)),
-        Case('loader', lambda: [switches.loading(
+        Case('loader', lambda: [ablations.loading(
             bench, *((2, 6) if few else (128, 384)), new - 1, rounds)]),
     ]
     many = 2 if few else 32
     found += [
         Case(f'{name}, {rows}', functools.partial(
-            switches.quantized, bench, name, rows, new, rounds, goals))
+            ablations.quantized, bench, name, rows, new, rounds, goals))
         for name, rows, goals in (
             ('fp8', 1, goal(value=340)), ('int4', 1, goal(value=450)),
             ('int8', 1, goal(value=340)), ('fp8', many, {}),
@@ -100,13 +100,14 @@ def _vision(bench: Bench, rows: int) -> Record:
         bench.limits('bfloat16').vision(rows))
 
 
-def _uneven(bench: Bench, few: bool, goals: dict) -> Record:
+def _ragged(bench: Bench, few: bool, goals: dict) -> Record:
     slots, number = (4, 12) if few else (128, 384)
     lengths = draw_lengths(number, *((8, 24) if few else (80, 300)))
     tokens = common.prompt_length(bench)
-    job = Uneven(bench.pair('bfloat16'), bench.dims, tokens, lengths, slots)
+    job = RaggedCaptions(bench.pair('bfloat16'), bench.dims, tokens, lengths,
+                         slots)
     record = Record(
-        'gpu', f'uneven captions, {slots} slots', 'tokens/s',
+        'gpu', f'ragged captions, {slots} slots', 'tokens/s',
         settings=dict(dtype='bfloat16', slots=slots, captions=number,
                       prompt=tokens, mean=sum(lengths) / number,
                       longest=max(lengths)))

@@ -28,7 +28,7 @@ def draw_lengths(number: int, mean: float = 80, cap: int = 300,
     ]
 
 
-class Uneven:
+class RaggedCaptions:
     """The job of each side; ours counts how busy its slots were.
 
     Ours gives the decoding engine one request a caption, each with its own

@@ -8,7 +8,7 @@ Ceilings are those seen on an H100: 3.0 TB/s and 798 TFLOP/s.
 import pytest
 import torch
 from benchmark.dims import DIMS, get_dims, our_config
-from benchmark.limits import Ceilings, Limits
+from benchmark.roofline import Ceilings, Limits
 
 from mmpretrain_minigpt4.errors import ConfigError
 from mmpretrain_minigpt4.registry import MODELS

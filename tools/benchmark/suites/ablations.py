@@ -25,12 +25,12 @@ from mmpretrain_minigpt4.models.data_preprocessor import ImageListPreprocessor
 from mmpretrain_minigpt4.ops.linear.merged import unmerge
 
 from .. import equality, jobs
+from ..baseline import build_ours
 from ..bench import Bench, Pair
 from ..clock import Sample
 from ..inputs import make_images, make_samples
-from ..limits import Limit
-from ..pair import build_ours
 from ..records import Record
+from ..roofline import Limit
 from . import common
 
 DTYPE = 'bfloat16'

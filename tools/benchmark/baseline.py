@@ -45,7 +45,7 @@ def build_ours(dims: Dims, dtype: str, device: torch.device, seed: int = 0,
     # On a GPU every tensor is made there: the CPU never holds the model.
     with seeded(seed, device), device:
         model = MODELS.build(our_config(dims, dtype, **head))
-        _enliven(model)
+        _randomize(model)
     # As the first call would do it, but before weights are counted.
     for part in (model.backbone, model.neck):
         part.to(DTYPES[dtype])
@@ -131,7 +131,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _enliven(model: torch.nn.Module) -> None:
+def _randomize(model: torch.nn.Module) -> None:
     """Let every weight make a difference.
 
     Biases of zeros would hide one that was moved to the wrong place, and

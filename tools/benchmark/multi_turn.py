@@ -14,7 +14,7 @@ from .inputs import make_text
 from .jobs import check_lengths
 
 
-class Talk:
+class MultiTurn:
     """Turns of the same length, each answered in the same number of tokens.
 
     Args:

@@ -13,8 +13,8 @@ from .. import jobs
 from ..bench import Bench, Case
 from ..inputs import make_images, make_samples, make_text
 from ..memory import resident_bytes
+from ..multi_turn import MultiTurn
 from ..records import Record
-from ..talk import Talk
 from . import common
 
 # Of an answer wherever its length is not what grows.
@@ -80,7 +80,7 @@ def _images(bench: Bench) -> Record:
 
     return _grow(
         bench,
-        Record('growth', 'time over images', 'slope', 'near',
+        Record('scaling', 'time over images', 'slope', 'near',
                settings=dict(batch=rows, new_tokens=SHORT)),
         (4, 8, 16) if bench.quick else (4, 8, 16, 32, 64, 128), job,
         dict(near=[0.98, 1.02]))
@@ -96,7 +96,7 @@ def _batch(bench: Bench) -> Record:
 
     return _grow(
         bench,
-        Record('growth', 'time over batch', 'slope', 'lower',
+        Record('scaling', 'time over batch', 'slope', 'lower',
                settings=dict(prompt=tokens, new_tokens=SHORT)),
         (1, 2, 4) if bench.quick else (1, 2, 4, 8, 16), job)
 
@@ -111,7 +111,7 @@ def _length(bench: Bench) -> Record:
 
     return _grow(
         bench,
-        Record('growth', 'time over new tokens', 'slope', 'lower',
+        Record('scaling', 'time over new tokens', 'slope', 'lower',
                settings=dict(batch=1, prompt=tokens)),
         (8, 16, 32) if bench.quick else (8, 16, 32, 64, 128, 256), job)
 
@@ -134,12 +134,12 @@ def _images_in_a_prompt(bench: Bench) -> Record:
 
     return _grow(
         bench,
-        Record('growth', 'time over images in a prompt', 'slope', 'lower',
+        Record('scaling', 'time over images in a prompt', 'slope', 'lower',
                settings=dict(batch=1, new_tokens=SHORT)),
         (1, 2) if bench.quick else (1, 2, 4, 8), job)
 
 
-def turns(bench: Bench, suite: str = 'growth',
+def turns(bench: Bench, suite: str = 'scaling',
           dtype: str | None = None) -> Record:
     """What the last turn of a chat costs, over what the first costs."""
     dtype = dtype or _dtype(bench)
@@ -150,7 +150,7 @@ def turns(bench: Bench, suite: str = 'growth',
     def chat(seed: int) -> list[float]:
         """Seconds of each turn of a chat about one image."""
         images = make_images(bench.dims, 1, bench.device, seed)
-        talk, taken = Talk(model, words, SHORT), []
+        talk, taken = MultiTurn(model, words, SHORT), []
         for _ in range(number):
             taken.append(bench.clock.time(lambda: talk.ask(images)))
         bench.ticked()
@@ -187,7 +187,7 @@ def _memory(bench: Bench) -> Record:
             held.append(resident_bytes(bench.device))
         bench.ticked()
     return bench.finish(
-        Record('growth', f'memory over {total} captions', 'slope', 'near',
+        Record('scaling', f'memory over {total} captions', 'slope', 'near',
                value=slope(x, held),
                rounds=1,
                curve=dict(x=x, unit='bytes', ours=held),
