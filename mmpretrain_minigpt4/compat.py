@@ -5,7 +5,7 @@
 MMPretrain 1.2 and MMEngine 0.10 are no longer developed, so what breaks on
 today's PyTorch and transformers is mended here. ``install`` imports nothing:
 it puts a finder on ``sys.meta_path`` that waits for the module a patch is
-for, and mends it while it is being imported. Modules that are there already
+for, and patches it while it is being imported. Modules that are there already
 are patched at once, so the order of imports does not matter, but for one
 case: where torchvision does not fit PyTorch, an import that fails *before*
 this package is imported has failed in the user's own code.

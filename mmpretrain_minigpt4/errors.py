@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""The errors a user can meet, each naming the input and the mend.
+"""The errors a user can meet, each naming the input and the fix.
 
 Every class also derives from the built-in a caller would expect, so code
 that catches ``ValueError`` or ``FileNotFoundError`` goes on working.

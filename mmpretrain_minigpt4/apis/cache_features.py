@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""Run the frozen eye over a data set once, and keep what it saw.
+"""Encode the images of a data set once, and keep their features.
 
 Legend: B images of a batch, Q visual tokens of an image, C their width.
 """
@@ -104,7 +104,7 @@ def cache_features(config: Config,
     steps, pack = image_steps(settings['dataset'])
     fresh, files = _new_index(config, steps, dtype)
     index = _open(folder, fresh)
-    model = _build_eye(config.model.to_dict(), files, device)
+    model = _build_vision(config.model.to_dict(), files, device)
     writer = ShardWriter(folder, index, shard_size)
     report = CacheReport(Path(folder), broken=[
         Broken(x['where'], '', x['reason']) for x in index.broken.values()])
@@ -217,7 +217,7 @@ def _check(config: Config, loader: str, dtype: str, shard_size: int) -> None:
                           'random weights, of which no features are kept.')
 
 
-def _build_eye(settings: dict, files: list[Path], device: str | None
+def _build_vision(settings: dict, files: list[Path], device: str | None
                ) -> nn.Module:
     """The vision part alone; neither projection nor language model."""
     for name in ('lora', 'features', 'from_scratch'):

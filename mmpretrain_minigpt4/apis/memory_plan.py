@@ -164,8 +164,8 @@ class Shapes:
     @classmethod
     def of(cls, model: nn.Module) -> Shapes:
         """Read them off a model."""
-        eye, config = model.backbone, model.head.llm.config
-        image_tokens = eye.pos_embed.shape[1]
+        vision, config = model.backbone, model.head.llm.config
+        image_tokens = vision.pos_embed.shape[1]
         neck = model.neck
         queries = image_tokens - 1
         if hasattr(neck, 'query_tokens'):
@@ -177,11 +177,11 @@ class Shapes:
             config.hidden_size // heads)
         kv_heads = getattr(config, 'num_key_value_heads', None) or heads
         return cls(
-            pixels=3 * eye.img_size**2,
+            pixels=3 * vision.img_size**2,
             image_tokens=image_tokens,
-            vision_width=eye.embed_dims,
-            vision_inner=eye.blocks[0].mlp.fc1.out_features,
-            vision_heads=eye.blocks[0].attn.num_heads,
+            vision_width=vision.embed_dims,
+            vision_inner=vision.blocks[0].mlp.fc1.out_features,
+            vision_heads=vision.blocks[0].attn.num_heads,
             queries=queries,
             width=config.hidden_size,
             inner=config.intermediate_size,

@@ -35,18 +35,18 @@ HOLDERS = {
 }
 
 
-def mends(report: LoadReport, model_keys: set[str]) -> list[str]:
+def hints(report: LoadReport, model_keys: set[str]) -> list[str]:
     """A sentence for each likely cause of what a report found."""
-    return (_shape_mends(report) + _lora_mends(report)
-            + _block_mends(report, model_keys)
-            + _missing_mends(report, model_keys))
+    return (_shape_hints(report) + _lora_hints(report)
+            + _block_hints(report, model_keys)
+            + _missing_hints(report, model_keys))
 
 
 def _width(table: dict[int, str], width: int) -> str:
     return table.get(width, f'something {width} wide')
 
 
-def _shape_mends(report: LoadReport) -> list[str]:
+def _shape_hints(report: LoadReport) -> list[str]:
     lines = []
     for key, got, wanted in report.wrong_shapes:
         if re.fullmatch(r'projector\.layers\.\d+\.weight', key) \
@@ -78,7 +78,7 @@ def _shape_mends(report: LoadReport) -> list[str]:
     return lines
 
 
-def _lora_mends(report: LoadReport) -> list[str]:
+def _lora_hints(report: LoadReport) -> list[str]:
     lines = []
     if any('.lora_' in key for key in report.unexpected):
         lines.append(
@@ -101,7 +101,7 @@ def _depth(keys: Iterable[str], pattern: str) -> int:
                default=0)
 
 
-def _block_mends(report: LoadReport, model_keys: set[str]) -> list[str]:
+def _block_hints(report: LoadReport, model_keys: set[str]) -> list[str]:
     lines = []
     for part, pattern in (('ViT', r'backbone\.blocks\.(\d+)\.'),
                           ('Q-Former', r'neck\.layers\.(\d+)\.')):
@@ -117,7 +117,7 @@ def _block_mends(report: LoadReport, model_keys: set[str]) -> list[str]:
     return lines
 
 
-def _missing_mends(report: LoadReport, model_keys: set[str]) -> list[str]:
+def _missing_hints(report: LoadReport, model_keys: set[str]) -> list[str]:
     """Name the file to add for each part that is missing as a whole."""
     lines = []
     missing = set(report.missing)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .conversion import check_finite, check_numbers, convert
-from .diagnosis import mends
+from .diagnosis import hints
 from .positions import resize_positions
 from .reading import read_state_dict
 from .report import LoadReport
@@ -18,7 +18,7 @@ from .report import LoadReport
 # Parts that a model may lack as a whole: the Llama-2 variant has no Q-Former
 # but takes ln_vision out of the same BLIP-2 file, a vision-only model has no
 # projection and no language model, and one that trains from cached features
-# has no eye.
+# has no vision encoder.
 OPTIONAL_PARTS = ('backbone.', 'neck.', 'projector.', 'head.llm.')
 
 
@@ -80,7 +80,7 @@ def load_checkpoints(
     Raises:
         CheckpointError: If anything is missing, unexpected, of a wrong
             shape, or no finite number; the text has the report and the
-            mends.
+            hints.
         MissingWeightsError: If a file is missing.
     """
     tensors, report = merge_files(paths)
@@ -109,7 +109,7 @@ def load_state(model: nn.Module,
     wanted = model.state_dict(keep_vars=True)
     fitting = _compare(wanted, dict(tensors), report, tuple(allow_missing))
     if not report.ok:
-        advice = mends(report, set(wanted))
+        advice = hints(report, set(wanted))
         raise CheckpointError('\n'.join(
             ['The checkpoints do not fit the model; nothing was loaded.'] +
             advice + [str(report)]))

@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""``minigpt4 cache-features``: what the frozen eye sees, computed once."""
+"""``minigpt4 cache-features``: features of a data set's images, kept."""
 
 import argparse
 import sys

@@ -12,7 +12,7 @@ from .limits import ImageLimits, refusal
 
 ALLOWED_FORMATS = ('JPEG', 'PNG', 'WebP', 'GIF', 'BMP')
 _ALLOWED = f'{", ".join(ALLOWED_FORMATS[:-1])} and {ALLOWED_FORMATS[-1]}'
-_MEND = f'Only {_ALLOWED} are read; save it as one of them'
+_FIX = f'Only {_ALLOWED} are read; save it as one of them'
 
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 _BMP_HEADERS = tuple(
@@ -59,7 +59,7 @@ def sniff_format(data: bytes, label: str) -> str:
     # a few.
     if data.startswith(b'BM') and data[14:18] in _BMP_HEADERS:
         return 'BMP'
-    raise refusal(label, f'it is {_guess(data)}', _MEND)
+    raise refusal(label, f'it is {_guess(data)}', _FIX)
 
 
 def _guess(data: bytes) -> str:

@@ -73,9 +73,9 @@ class ImageLimits:
                 'Save it smaller, or raise ImageLimits(max_bytes=...)')
 
 
-def refusal(label: str, problem: str, mend: str) -> ImageError:
-    """The one form of every image error: which input, what, the mend."""
-    return ImageError(f'Cannot read {label}: {problem}. {mend}.')
+def refusal(label: str, problem: str, fix: str) -> ImageError:
+    """The one form of every image error: which input, what, the fix."""
+    return ImageError(f'Cannot read {label}: {problem}. {fix}.')
 
 
 def shorten(text: str, limit: int = MAX_SHOWN) -> str:

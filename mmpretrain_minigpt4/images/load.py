@@ -38,7 +38,7 @@ def load_image(source: Any, *, channel_order: str | None = None,
         PIL.Image.Image: A new image of mode RGB.
 
     Raises:
-        ImageError: If it cannot be read; names the input and the mend.
+        ImageError: If it cannot be read; names the input and the fix.
     """
     limits = ImageLimits() if limits is None else limits
     label = describe(source, name)

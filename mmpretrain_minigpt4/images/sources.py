@@ -19,7 +19,7 @@ from .limits import ImageLimits, refusal, shorten
 _URL = re.compile(r'\s*([a-z][a-z0-9+.\-]+)(://|:/(?=[^/]))', re.IGNORECASE)
 _SPACE = re.compile(r'\s+')
 _CHUNK = 2**20
-# errno -> what is wrong with the path, and the mend.
+# errno -> what is wrong with the path, and the fix.
 _PATH_FAULTS = {
     errno.EACCES: ('you may not read it', 'Change its permissions'),
     errno.EISDIR: ('it is a directory', 'Give one image file in it'),
@@ -63,7 +63,7 @@ def read_source(source: Any, limits: ImageLimits, label: str) -> bytes:
 
 
 def _wrong_type(source: Any) -> tuple[str, str]:
-    """The problem and the mend for something that is no image at all."""
+    """The problem and the fix for something that is no image at all."""
     if source is None:
         return 'there is no image', 'Give a path, bytes or an array'
     if type(source).__module__.partition('.')[0] == 'torch':
@@ -118,7 +118,7 @@ def _check_regular(info: os.stat_result, limits: ImageLimits,
 
 
 def _near_names(path: str) -> str:
-    """The mend for a missing file: names like it, where there are some."""
+    """The fix for a missing file: names like it, where there are some."""
     folder, name = os.path.split(path)
     try:
         with os.scandir(folder or os.curdir) as entries:

@@ -21,13 +21,13 @@ class Faults:
         where: The file, as a message shall call it.
         budget: Up to this many faults are logged and left out; one more
             and the file is refused.
-        mend: What to do about them.
+        fix: What to do about them.
     """
 
-    def __init__(self, where: str, budget: int = 0, mend: str = '') -> None:
+    def __init__(self, where: str, budget: int = 0, fix: str = '') -> None:
         self.where = where
         self.budget = budget
-        self.mend = mend
+        self.fix = fix
         self.kinds: dict[str, list[str]] = {}
 
     def add(self, kind: str, item: object) -> None:
@@ -57,7 +57,7 @@ class Faults:
         text = f'{self.where} has {len(self):,} faults:\n{self}\n'
         if len(self) > self.budget:
             raise DatasetError(
-                f'{text}{self.mend or "Mend the file"}, or raise max_faults '
+                f'{text}{self.fix or "Fix the file"}, or raise max_faults '
                 f'(now {self.budget:,}) to leave them out.')
         print_log(
             f'{text}They are left out, as max_faults={self.budget:,} allows; '

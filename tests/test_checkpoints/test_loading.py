@@ -1,6 +1,6 @@
 # Copyright (c) mmpretrain_minigpt4 contributors.
 # SPDX-License-Identifier: Apache-2.0
-"""load_checkpoints: all or nothing, with a report and the mends."""
+"""load_checkpoints: all or nothing, with a report and the fixes."""
 
 import pytest
 import torch
@@ -176,16 +176,16 @@ def test_a_projection_of_the_llama_2_variant_is_recognised():
     assert 'merged patches' in text and 'Q-Former (768 wide)' in text
 
 
-@pytest.mark.parametrize(('prefix', 'mend'), [
+@pytest.mark.parametrize(('prefix', 'fix'), [
     ('projector.', 'No file holds the projection; add'),
     ('neck.', 'No file holds the Q-Former; add'),
     ('backbone.ln_vision.', '(ln_vision), which lies in BLIP-2 files'),
     ('backbone.', 'No file holds the vision tower; add'),
 ])
-def test_a_missing_part_names_the_file_that_holds_it(prefix, mend):
+def test_a_missing_part_names_the_file_that_holds_it(prefix, fix):
     state = {k: v for k, v in native().items() if not k.startswith(prefix)}
     text = refusal(layouts.build_tiny(), state)
-    assert mend in text and 'MISSING' in text
+    assert fix in text and 'MISSING' in text
 
 
 def test_a_single_missing_tensor_is_named():

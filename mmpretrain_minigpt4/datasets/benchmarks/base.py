@@ -96,11 +96,11 @@ class BenchmarkDataset(BaseDataset):
         if images and not any(images.values()):
             raise DatasetError(
                 f'{type(self).__name__}: none of the {len(images):,} images '
-                f'is there, {next(iter(images))} for one. {self._mend()}')
+                f'is there, {next(iter(images))} for one. {self._fix()}')
         faults.raise_if_over_budget()
         if not items:
             raise DatasetError(f'{type(self).__name__}: {where} holds '
-                               f'nothing. {self._mend()}')
+                               f'nothing. {self._fix()}')
         if self.expected not in (None, len(items)):
             print_log(
                 f'{type(self).__name__}: {where} gives {len(items):,} items '
@@ -128,7 +128,7 @@ class BenchmarkDataset(BaseDataset):
             kind = 'folder' if folder else 'file'
             raise DatasetError(
                 f'{type(self).__name__} needs the {kind} {path}, which is '
-                f'not there. {self._mend()}')
+                f'not there. {self._fix()}')
         return path
 
     def read_json(self, path: str, *keys: str) -> Any:
@@ -140,12 +140,12 @@ class BenchmarkDataset(BaseDataset):
         except (ValueError, UnicodeDecodeError) as error:
             raise DatasetError(
                 f'{type(self).__name__}: {path} is not JSON ({error}). '
-                f'{self._mend()}') from error
+                f'{self._fix()}') from error
         for key in keys:
             if not isinstance(content, dict) or key not in content:
                 raise DatasetError(
                     f'{type(self).__name__}: {path} has no {key!r}; it is '
-                    f'another file. {self._mend()}')
+                    f'another file. {self._fix()}')
         return content
 
     def read_json_lines(self, path: str, faults: Faults) -> Iterator[dict]:
@@ -173,7 +173,7 @@ class BenchmarkDataset(BaseDataset):
             faults.add(f'entries without {key!r}', str(name)[:60])
         return not lost
 
-    def _mend(self) -> str:
+    def _fix(self) -> str:
         return (f'Download: {self.download}. It belongs here:\n'
                 f'{self.layout.rstrip()}\n'
                 f'with data_root={self.data_root!r}.')

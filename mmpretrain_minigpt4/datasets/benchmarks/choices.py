@@ -95,7 +95,7 @@ class MMBench(ChoiceDataset):
                 if column not in (reader.fieldnames or []):
                     raise DatasetError(
                         f'{self.ann_file} has no column {column!r}; it is '
-                        f'another file. {self._mend()}')
+                        f'another file. {self._fix()}')
             for raw in reader:
                 if raw['index'].isdigit() and int(raw['index']) >= ROTATED:
                     continue

@@ -91,7 +91,7 @@ class SourceStream:
                 raise DatasetError(
                     f'{self._named()} hold no sample for stream '
                     f'{self.part.index + 1} of {self.part.count}. Use fewer '
-                    'workers, or mend the shards.')
+                    'workers, or fix the shards.')
             order = list(range(len(samples)))
             if self.window > 1:
                 random.Random(

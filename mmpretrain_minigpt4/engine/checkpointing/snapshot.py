@@ -106,7 +106,7 @@ def write_snapshot(root: str | os.PathLike, iteration: int,
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f'The checkpoint {str(final)!r} cannot be written: {error}. '
-            'Those before it are whole. Make room or mend the permissions, '
+            'Those before it are whole. Make room or fix the permissions, '
             'and go on with --resume.') from error
     return final
 
