@@ -49,8 +49,10 @@ KERNELS = f'{PACKAGE}.ops.native._kernels'
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / PACKAGE / 'ops/native/src').glob('*.cpp'))
-# How speed is measured and how the twin was made: no part of a wheel.
-GEAR = {('tools', 'benchmark'), ('tools', 'tiny_twin')}
+# How speed is measured and how the twin was made: no part of a wheel, nor are
+# the scripts that import it.
+GEAR = ('tools/benchmark', 'tools/tiny_twin', 'tools/make_tiny_twin.py',
+        'tools/study_tiny_twin.py', 'tools/measure_')
 FLAGS = ('-std=c++17', '-O3', '-g0', '-fno-exceptions', '-fno-rtti',
          '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden',
          '-fopenmp', '-Wno-psabi')
@@ -194,10 +196,10 @@ def mim_files() -> list[tuple[Path, str]]:
     files = [(ROOT / 'model-index.yml', 'model-index.yml')]
     for folder, suffixes in kinds.items():
         for path in sorted((ROOT / folder).rglob('*')):
-            if path.relative_to(ROOT).parts[:2] in GEAR:
-                continue
-            if path.suffix in suffixes and path.is_file():
-                files.append((path, path.relative_to(ROOT).as_posix()))
+            name = path.relative_to(ROOT).as_posix()
+            if (path.suffix in suffixes and path.is_file()
+                    and not name.startswith(GEAR)):
+                files.append((path, name))
     return files
 
 

@@ -61,19 +61,19 @@ def test_a_build_holds_everything_that_is_needed_outside(build):
     assert done.returncode == 0, done.stderr
     package = copy / 'build' / 'lib' / 'mmpretrain_minigpt4'
     mim = package / '.mim'
-    for folder in ('configs', 'tools'):
-        wanted = {
-            path.relative_to(ROOT).as_posix()
-            for path in (ROOT / folder).rglob('*')
-            if path.suffix in ('.py', '.sh', '.yml', '.md')
-            and path.parent.name != 'suites'
-            and path.parent.name not in ('benchmark', 'tiny_twin')
-        }
-        found = {
-            path.relative_to(mim).as_posix()
-            for path in (mim / folder).rglob('*') if path.is_file()
-        }
-        assert wanted and found == wanted
+    found = {path.relative_to(mim).as_posix()
+             for path in mim.rglob('*') if path.is_file()}
+    assert {x for x in found if x.startswith('configs/')} == {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / 'configs').rglob('*')
+        if path.suffix in ('.py', '.yml', '.md')
+    }
+    # Neither what measures speed nor what makes the tiny twin.
+    assert {x for x in found if x.startswith('tools/')} == {
+        f'tools/{name}' for name in (
+            'convert_checkpoint.py', 'dist_test.sh', 'dist_train.sh',
+            'plot_loss.py', 'test.py', 'train.py')
+    }
     assert (mim / 'model-index.yml').is_file()
     for part in (ROOT / 'mmpretrain_minigpt4').rglob('*'):
         if part.is_file() and not {'__pycache__', 'src'} & set(part.parts) \
