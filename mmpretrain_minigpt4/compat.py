@@ -211,7 +211,7 @@ class StrictCheckpoints(Patch):
     reason = (
         'mmengine passes over missing tensors and wrong shapes with a line '
         'in the log, and knows no weights in several files. Models of this '
-        'package are loaded by `checkpoints.py` instead, through mmengine\'s '
+        'package are loaded by `checkpoints` instead, through mmengine\'s '
         'own list of loaders and, as it has no hook for the second half, '
         'one replaced function.')
     until = 'mmengine loads strictly where a model asks for it.'

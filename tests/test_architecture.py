@@ -232,3 +232,25 @@ def code_of(path):
     if path.suffix != '.py':
         return text
     return re.sub(r'"""(?:.|\n)*?"""', '', text)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: room_of(p) or NAME)
+def test_a_docstring_refers_to_what_is_there(path):
+    text = path.read_text(encoding='utf-8')
+    for name in re.findall(r'``([\w/]+\.py)``', text):
+        places = (path.parent, PACKAGE, PACKAGE.parent)
+        assert any((place / name).is_file() for place in places), name
+    pattern = r':(?:mod|func|class|meth|data):`~?(\.+)([\w.]+)`'
+    for dots, target in re.findall(pattern, text):
+        folder = path.parents[len(dots) - 1]
+        found = folder / '__init__.py'
+        for part in target.split('.'):
+            if (folder / part).is_dir():
+                folder /= part
+                found = folder / '__init__.py'
+            elif (folder / f'{part}.py').is_file():
+                found = folder / f'{part}.py'
+            else:
+                # A name in what was found last; of a class, its members too.
+                words = re.findall(r'\w+', found.read_text(encoding='utf-8'))
+                assert part in words, f'{dots}{target}'

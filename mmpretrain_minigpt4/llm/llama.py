@@ -37,7 +37,7 @@ class Placement(NamedTuple):
     """Where new tokens stand and what they see.
 
     ``rows`` are B neighbouring slots; ``entries`` as of
-    :func:`~.cache.write`; ``positions`` int[B, T]; ``stop`` is N; ``bias``
+    :func:`~.kv_cache.write`; ``positions`` int[B, T]; ``stop`` is N; ``bias``
     is float[B, 1, T, N], minus infinity where a token may not look, or None
     where it sees everything; ``causal`` says that each new token sees itself
     and the new tokens before it, and that there is nothing older; with

@@ -128,7 +128,7 @@ def load(source: LanguageModelSource, dtype: str = 'auto',
     Args:
         source: What :func:`find` gave.
         dtype: Of what is not quantised.
-        quantization: As of :func:`~..quantization.check`.
+        quantization: As of :func:`~.quantization.methods.check`.
 
     Raises:
         CheckpointError: If the weights are broken or incomplete.

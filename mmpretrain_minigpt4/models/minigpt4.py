@@ -55,7 +55,8 @@ class MiniGPT4(BaseModel):
         from_scratch: Parts that begin with random weights although there
             are checkpoints: ``('projector',)`` for stage 1.
         lora: Settings of LoRA on the language model, see
-            :func:`.lora.add_lora`. It is trained though the head is frozen.
+            :func:`..llm.lora.add_lora`. It is trained though the head is
+            frozen.
         features: Folder of a feature cache. The images are then features,
             float[B, Q, C], and neither the backbone nor the neck is built;
             their settings, their weights and the data preprocessor must be

@@ -42,7 +42,8 @@ class TrainingCheckpointHook(Hook):
     Each holds what is trained and its optimizer (38 MB for the 7B
     projection with AdamW), the schedules, the random generators and the
     position in the data of every process, and no code. It is whole or
-    absent, see ``snapshot.py``; older ones go once it is there.
+    absent, see ``engine/checkpointing/snapshot.py``; older ones go once it
+    is there.
 
     Besides every ``interval`` steps, a run is saved at its last step, when a
     signal ends it, and when it stops for NaNs.

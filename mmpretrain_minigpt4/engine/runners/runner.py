@@ -42,7 +42,8 @@ class Runner(BaseRunner):
     """mmengine's Runner; what differs:
 
     * ``resume`` goes on from a checkpoint of
-      :class:`~.checkpoint_hook.TrainingCheckpointHook`. mmengine's own
+      :class:`~..hooks.training_checkpoint.TrainingCheckpointHook`. mmengine's
+      own
       checkpoints are refused: reading one runs the config inside of it.
     * Several processes work on CPUs too (gloo); only what is trained is
       sent between them; a model that would not be shared is refused.
@@ -52,7 +53,7 @@ class Runner(BaseRunner):
       look up features in place of reading images.
     * Where TensorBoard is installed, the log goes there too.
     * ``shard_language_model=True`` spreads a frozen language model over the
-      processes; see :mod:`~.sharding`.
+      processes; see :mod:`~..distributed.sharding`.
     * ``activation_checkpointing``, a list of modules, recomputes their
       activations in the backward pass; a list of layers counts as each of
       them: ``['head.llm.model.layers']``.

@@ -29,7 +29,7 @@ class CaptionRecall(AnswerMetric):
         judge: ``dict(type='words'|'embedding'|'endpoint', ...)`` with the
             arguments of the judge of that name, or any object with
             ``covers(description, captions) -> list[bool]``.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
     """
 
     default_prefix = 'covered'

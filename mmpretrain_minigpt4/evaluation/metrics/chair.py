@@ -31,8 +31,8 @@ class CHAIR(AnswerMetric):
         instances: ``instances_*2014.json``, one file or several.
         captions: ``captions_*2014.json``, one file or several; without them
             more counts as hallucinated.
-        synonyms: See :class:`~.chair_words.ObjectWords`.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        synonyms: See :class:`~..functional.coco_objects.ObjectWords`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
 
     Source: Rohrbach et al. 2018 (the words are this package's own).
     """

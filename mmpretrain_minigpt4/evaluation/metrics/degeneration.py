@@ -91,7 +91,7 @@ class DegenerationRate(AnswerMetric):
     Args:
         form: ``prose`` or ``verse``.
         min_words: See :func:`failure`.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
     """
 
     default_prefix = 'failures'

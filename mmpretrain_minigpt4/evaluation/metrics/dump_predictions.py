@@ -29,7 +29,7 @@ class DumpPredictions(AnswerMetric):
             that was found as ``prediction``, empty where none was (MMBench).
         phrases: Write the short phrase found in an answer, where one is
             found, rather than the answer.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
 
     Raises:
         ConfigError: If the form is unknown, or the file cannot be written.

@@ -35,7 +35,8 @@ class MME(AnswerMetric):
     Accuracy+ is the share of images with both questions right. Given are
     ``perception`` (at most 2000), ``cognition`` (800), ``total`` and each
     task (200), by MME's own reading of answers, then the same of what
-    :func:`~.extraction.yes_no` finds as ``extracted_...``, and ``unclear``,
+    :func:`~..functional.answer_extraction.yes_no` finds as ``extracted_...``,
+    and ``unclear``,
     the share in which that found nothing, in percent.
     """
 

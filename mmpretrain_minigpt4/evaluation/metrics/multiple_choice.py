@@ -16,7 +16,8 @@ class MultipleChoice(AnswerMetric):
 
     Reads ``gt_answer`` (the option's index) and ``choices``. With ``by``
     ``text`` the option is found in ``pred_answer`` by
-    :func:`~.extraction.option`; with ``likelihood`` it is the one with the
+    :func:`~..functional.answer_extraction.option`; with ``likelihood`` it is
+    the one with the
     highest of ``candidate_scores`` (the first of equals), the mean
     log-probability of each option's tokens, which the head writes for samples
     that bring ``candidates``. Given are
@@ -32,7 +33,7 @@ class MultipleChoice(AnswerMetric):
     Args:
         by: ``text`` or ``likelihood``.
         groups: Fields to give accuracies by, too.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
     """
 
     default_prefix = 'choice'

@@ -53,7 +53,7 @@ class ShapesDescription(BaseMetric):
     * ``hallucinating``: descriptions that name an object that is not there
       (the analogue of CHAIR_s);
     * ``failed``: broken off, empty or repeating, see
-      :func:`~..datasets.shapes.language.is_failed`;
+      :func:`~...datasets.shapes.language.is_failed`;
     * ``perfect``: every fact right and nothing else claimed;
 
     and ``words``, the mean length of a description. After

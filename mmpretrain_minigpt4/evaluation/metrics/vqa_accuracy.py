@@ -51,7 +51,8 @@ class VQAAccuracy(AnswerMetric):
     toolbox's data sets give it), and ``question``. In percent:
 
     * ``acc``: by the benchmark's own scorer, on the short phrase that
-      :func:`~.extraction.short_phrase` finds; 0 for an unclear answer;
+      :func:`~..functional.answer_extraction.short_phrase` finds; 0 for an
+      unclear answer;
     * ``raw_acc``: by the same scorer on the answer as it came: what other
       tables print, near 0 for a chatty model;
     * ``unclear``: answers in which no short phrase was found;
@@ -64,7 +65,7 @@ class VQAAccuracy(AnswerMetric):
             the references then).
         group: A field to give ``acc`` by, too.
         people: How many answers weights are shares of.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
 
     Source: the evaluation code of each benchmark.
     """

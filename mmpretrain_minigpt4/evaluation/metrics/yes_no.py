@@ -68,13 +68,14 @@ class YesNoAccuracy(AnswerMetric):
 
     Reads ``gt_answer`` (``yes`` or ``no``). ``accuracy``, ``precision``,
     ``recall``, ``f1`` and ``yes_ratio`` are of what
-    :func:`~.extraction.yes_no` finds; an unclear answer is wrong and is
+    :func:`~..functional.answer_extraction.yes_no` finds; an unclear answer is
+    wrong and is
     counted in ``unclear``. Where the head scored the candidates (yes first,
     then no) as ``candidate_scores``, ``auroc`` is given as well.
 
     Args:
         group: A field to give ``accuracy`` by, too.
-        kwargs: As of :class:`~.answers.AnswerMetric`.
+        kwargs: As of :class:`~.answer_metric.AnswerMetric`.
     """
 
     default_prefix = 'yes_no'
@@ -117,7 +118,8 @@ class POPE(YesNoAccuracy):
     ``accuracy``, ``precision``, ``recall``, ``f1`` and ``yes_ratio`` are by
     POPE's own rule, which calls everything but a denial a yes;
     ``strict_accuracy`` and ``strict_f1`` are by
-    :func:`~.extraction.yes_no`, with unclear answers wrong, and ``unclear``
+    :func:`~..functional.answer_extraction.yes_no`, with unclear answers wrong,
+    and ``unclear``
     is their share.
     """
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an evaluation leaves behind, and how a killed one goes on.
 
-* ``settings.py``: what answers depend on; two runs mix only if it is equal
-* ``answer_log.py``: answers, appended to a file as they come
+* ``fingerprint.py``: what answers depend on; two runs mix only if it is equal
+* ``prediction_log.py``: answers, appended to a file as they come
 * ``scoring.py``: metrics from recorded answers, in one process
 * ``summary.py``: scores with all that they were made with
 * ``report.py``, ``page.py``: the answers beside their images, to look at

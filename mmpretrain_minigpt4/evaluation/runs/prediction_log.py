@@ -73,7 +73,7 @@ class PredictionLog:
     Args:
         path: The file, JSON lines.
         settings: What answers depend on, see
-            :func:`~.settings.read_settings`.
+            :func:`~.fingerprint.read_settings`.
         total: How many samples there are.
         rank: The number of this process.
     """

@@ -42,7 +42,7 @@ def make_summary(*,
         notes: What its config says of prompt, files and published scores.
         config: The config's file.
         metrics: The scores.
-        settings: See :func:`~.settings.read_settings`.
+        settings: See :func:`~.fingerprint.read_settings`.
         records: All samples, with answers or with ``failed``.
         found: See :func:`~.scoring.per_sample_results`.
         total: How many samples the data set has.

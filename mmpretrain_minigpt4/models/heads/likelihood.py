@@ -56,7 +56,7 @@ def answer_logits(llm: torch.nn.Module, config: EngineConfig,
 
 
 def uses_fast_forward(llm: torch.nn.Module, config: EngineConfig) -> bool:
-    """Whether a language model runs through :class:`~.llama.Llama`."""
+    """Whether a language model runs through :class:`~...llm.llama.Llama`."""
     drops = llm.training and getattr(llm.config, 'attention_dropout', 0)
     return config.use_fast_forward and not drops and Llama.fits(llm)
 

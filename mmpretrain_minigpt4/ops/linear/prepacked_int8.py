@@ -89,7 +89,7 @@ class PrepackedInt8:
     Args:
         weight: int8[O, I].
         scale: float[O], what one step of each row's weights is worth.
-        kind: :class:`FbgemmWeight` or :class:`.native.int8.Int8Panels`; by
+        kind: :class:`FbgemmWeight` or :class:`..native.int8.Int8Panels`; by
             default the faster one that works.
     """
 

@@ -25,7 +25,7 @@ OUTPUTS, INPUTS, STAGES = 16, 256, 4
 
 def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
                 ) -> torch.Tensor:
-    """See :func:`..linear.int8_gemv.reference`."""
+    """See :func:`..linear.int8_gemv.plain`."""
     x, scales = x.contiguous(), scales.contiguous()
     rows, inputs = x.shape
     outputs = len(weight)
