@@ -218,7 +218,7 @@ class MiniGPT4(BaseModel):
             any order, and None; or a sample that cannot be answered and the
             error that says why.
         """
-        self._prepare()
+        self.prepare()
         samples = prefetch(self, batches, self.head.engine.prefetch_images)
         yield from self.head.answerer.generate_stream(
             samples, max_num_seqs, **options)
@@ -226,7 +226,7 @@ class MiniGPT4(BaseModel):
     def extract_feat(self, images: torch.Tensor | Sequence[torch.Tensor]
                      ) -> torch.Tensor | list[torch.Tensor]:
         """Visual tokens, nested as the images are."""
-        self._prepare()
+        self.prepare()
         # Of an image: 3, H and W; of its features: Q and C.
         dims = 3 if self.features is None else 2
         if isinstance(images, torch.Tensor):
@@ -262,7 +262,11 @@ class MiniGPT4(BaseModel):
             raise _wrong_images(images, 2)
         return self.projector(feats.to(next(self.projector.parameters())))
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Convert and lay out what is frozen, once for each device.
+
+        The first call of the model does it; who measures does it before.
+        """
         device = self.device
         if self._prepared_on != device:
             prepare_frozen(self, device)

@@ -311,5 +311,6 @@ def test_what_the_model_and_the_loops_ask_of_parts_is_there():
     from mmpretrain_minigpt4.models import MiniGPT4, VicunaHead
     for name in ('prepare', 'check', 'fused_groups'):
         assert hasattr(VicunaHead, name)
-    for name in ('generate_stream', 'loss_terms'):
+    # The benchmark asks for `prepare`, on a GPU only.
+    for name in ('generate_stream', 'loss_terms', 'prepare'):
         assert hasattr(MiniGPT4, name)

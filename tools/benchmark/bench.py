@@ -120,7 +120,7 @@ class Bench:
             ours = build_ours(self.dims, dtype, self.device)
             if self._cuda:
                 # Weights lie as they will, before the peer shares them.
-                ours._settle()
+                ours.prepare()
             peer = build_peer(ours, self.dims, dtype, self.device)
             # What is packed for speed later is no longer a parameter.
             self._weights[dtype] = dict(
