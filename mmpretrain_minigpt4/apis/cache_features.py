@@ -218,7 +218,7 @@ def _check(config: Config, loader: str, dtype: str, shard_size: int) -> None:
 
 
 def _build_vision(settings: dict, files: list[Path], device: str | None
-               ) -> nn.Module:
+                  ) -> nn.Module:
     """The vision part alone; neither projection nor language model."""
     for name in ('lora', 'features', 'from_scratch'):
         settings.pop(name, None)

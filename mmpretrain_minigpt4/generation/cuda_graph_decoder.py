@@ -46,7 +46,7 @@ class CUDAGraphDecoder(LlamaDecoder):
         self.buffers = Buffers(self.cache.num_slots, width, device)
         self._step = CUDAGraphStep(self.model, self.buffers, kernels)
         self.graph_runner = CUDAGraphRunner(self._advance, self._idle,
-                             on=device.type == 'cuda')
+                                            on=device.type == 'cuda')
         self._counted = 0
         # What it was made for; whoever keeps it compares.
         self.key: tuple = ()
@@ -55,7 +55,7 @@ class CUDAGraphDecoder(LlamaDecoder):
         """Forget all rows, to serve others.
 
         Args:
-            slots: At most so many; no more than there was room for.
+            max_num_seqs: At most so many; no more than there was room for.
         """
         self.max_num_seqs, self.num_rows = max_num_seqs, 0
         self._entries = [0] * self.cache.num_slots

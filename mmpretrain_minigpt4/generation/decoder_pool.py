@@ -29,8 +29,8 @@ _uncapturable: WeakSet[torch.nn.Module] = WeakSet()
 
 
 def create_decoder(llm: torch.nn.Module, max_num_seqs: int, width: int,
-                settings: EngineConfig
-                ) -> LlamaDecoder | HFDecoder:
+                   settings: EngineConfig
+                   ) -> LlamaDecoder | HFDecoder:
     """A decoder without rows: the one that was kept, if it suits.
 
     Args:
@@ -59,7 +59,7 @@ def create_decoder(llm: torch.nn.Module, max_num_seqs: int, width: int,
 
 
 def put(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder
-         ) -> None:
+        ) -> None:
     """Let a decoder wait for the next call, unless it is too large.
 
     Args:
@@ -80,7 +80,7 @@ def put(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder
 
 
 def invalidate(llm: torch.nn.Module, decoder: LlamaDecoder | HFDecoder,
-            settings: EngineConfig) -> None:
+               settings: EngineConfig) -> None:
     """Let a decoder forget recordings of weights that lie elsewhere now.
 
     Args:

@@ -146,7 +146,7 @@ class Engine:
                         continue
                     return
                 if self._in_flight and all(row.chosen >= row.limit
-                                         for row in self._rows):
+                                           for row in self._rows):
                     yield from self._retire(self._collect(0))
                     continue
                 self._count(bool(more or waiting))
@@ -190,8 +190,8 @@ class Engine:
         first = len(self._rows)
         self._rows += waiting
         logits = self.decoder.prefill([row.request.prompt for row in waiting],
-                                    max(row.limit for row in waiting) *
-                                    self.num_beams)
+                                      max(row.limit for row in waiting) *
+                                      self.num_beams)
         waiting.clear()
         self.stats.prefill_tokens = self.decoder.num_prefill_tokens
         self.stats.cached_tokens = self.decoder.num_cached_tokens

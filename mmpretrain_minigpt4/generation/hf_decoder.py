@@ -44,7 +44,7 @@ class HFDecoder:
 
     @torch.no_grad()
     def prefill(self, prompts: Sequence[Prompt], room: int | None = None
-              ) -> torch.Tensor:
+                ) -> torch.Tensor:
         """Read prompts; there must be no row.
 
         Args:

@@ -70,7 +70,7 @@ class LlamaDecoder:
 
     @torch.no_grad()
     def prefill(self, prompts: Sequence[Prompt], room: int | None = None
-              ) -> torch.Tensor:
+                ) -> torch.Tensor:
         """Read prompts into the next slots.
 
         Args:
@@ -164,8 +164,9 @@ class LlamaDecoder:
         keys = self._token_hashes[row] + tuple(tokens)
         self._token_hashes[row] = keys[:self._entries[row]]
 
-    def _group_by_prefix(self, prompts: Sequence[Prompt]
-               ) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    def _group_by_prefix(
+            self, prompts: Sequence[Prompt]
+    ) -> tuple[list[int], list[int], list[tuple[int, int]]]:
         """Which prompts go first, which can then take over from those.
 
         The origins tell, for each, a slot and how much of it to take.

@@ -15,7 +15,7 @@ from .sampling_params import SamplingParams
 
 
 def apply_penalties(scores: torch.Tensor, tokens: Sequence[int],
-             options: SamplingParams) -> torch.Tensor:
+                    options: SamplingParams) -> torch.Tensor:
     """Make what one row has said already less likely, or impossible.
 
     Args:
@@ -48,7 +48,7 @@ def apply_penalties(scores: torch.Tensor, tokens: Sequence[int],
 
 
 def warp_logits(scores: torch.Tensor, options: SamplingParams
-           ) -> torch.Tensor:
+                ) -> torch.Tensor:
     """Apply temperature, top-k and top-p to float32[..., V]."""
     scores = scores / options.temperature
     if options.top_k and options.top_k < scores.shape[-1]:
@@ -66,7 +66,7 @@ def warp_logits(scores: torch.Tensor, options: SamplingParams
 
 
 def sample_token(scores: torch.Tensor, options: SamplingParams,
-         generator: torch.Generator | None) -> int:
+                 generator: torch.Generator | None) -> int:
     """Draw a token of one row.
 
     The random number comes from the row's own generator on the CPU, so that

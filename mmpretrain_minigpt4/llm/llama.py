@@ -256,7 +256,7 @@ class Llama:
         return q, k, v
 
     def _cos_sin(self, positions: torch.Tensor
-               ) -> tuple[torch.Tensor, torch.Tensor]:
+                 ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines at positions, float[..., 1, D] each."""
         # On a GPU the largest position would have to be waited for, so the
         # table covers the whole context there.

@@ -56,17 +56,9 @@ def check_settings(freeze: Sequence[str], from_scratch: Sequence[str],
         lora_.check_lora(lora)
 
 
-def complete_preprocessor(cfg: Mapping | torch.nn.Module | None
-                          ) -> dict | torch.nn.Module | None:
-    """A data preprocessor's config, with the toolbox's type by default."""
-    if not isinstance(cfg, Mapping):
-        return cfg
-    return {'type': 'mmpretrain.MultiModalDataPreprocessor', **cfg}
-
-
 def list_checkpoints(checkpoints: Sequence[str] | None) -> list[str]:
     """The names of files to load; none where a model is built on ``meta``."""
-    if torch.get_default_device().type == 'meta':
+    if _on_meta():
         return []
     return [str(name) for name in checkpoints or ()]
 
@@ -96,14 +88,18 @@ def open_inputs(features: str | None, backbone: dict | None,
         MissingWeightsError: If a file is neither there nor to be had.
         FeatureCacheError: If the cache is not of these settings.
     """
-    data_preprocessor = complete_preprocessor(data_preprocessor)
+    if isinstance(data_preprocessor, Mapping):
+        data_preprocessor = {
+            'type': 'mmpretrain.MultiModalDataPreprocessor',
+            **data_preprocessor
+        }
     if features is None:
         for name in checkpoints:
             download.check(name)
         return None, backbone, neck, data_preprocessor
     index = open_features(
         features, backbone, neck, data_preprocessor, freeze, from_scratch,
-        bool(checkpoints) or torch.get_default_device().type == 'meta')
+        bool(checkpoints) or _on_meta())
     return index, None, None, dict(
         type='mmpretrain_minigpt4.FeaturePreprocessor')
 
@@ -133,3 +129,7 @@ def build_head(cfg: Mapping | torch.nn.Module | None,
     if isinstance(cfg, Mapping) and hasattr(projector, 'out_channels'):
         cfg = {'in_channels': projector.out_channels, **cfg}
     return build_part(cfg)
+
+
+def _on_meta() -> bool:
+    return torch.get_default_device().type == 'meta'

@@ -53,7 +53,7 @@ def prefetch(model: torch.nn.Module, batches: Iterable[Mapping],
         return [
             # float[Q, E] of a lone image -> float[1, Q, E]
             EncodedSample(x[None] if x.dim() == 2 else x, sample,
-                 image_hashes_of(key, 1 if x.dim() == 2 else len(x)))
+                          image_hashes_of(key, 1 if x.dim() == 2 else len(x)))
             for x, key, sample in zip(found, cache.last_keys,
                                       batch['data_samples'], strict=True)
         ]

@@ -318,11 +318,11 @@ MADE = {
     'chair_short': (chair, {1: 'A dog.', 2: 'A dog.', 3: 'A cat, a dog.'},
                     dict(CHAIR_s=100 / 3, CHAIR_i=25.)),
     'degeneration_descriptions': (COCO_TEST, {1: TALE.format(1), 2: 'A dog'},
-                            dict(failed=50., short=50., words=5.5)),
+                                  dict(failed=50., short=50., words=5.5)),
     'degeneration_poems': (COCO_TEST, {
         1: 'A dog runs on the grass so green\nThe best that I have ever seen',
         2: 'A dog runs on the grass so green and'},
                      dict(failed=50., broken_off=50.)),
     'caption_recall': (COCO, {1: TALE.format(1), 2: 'A cat.'},
-                         dict(covered=2.5, of=5., share=50.)),
+                       dict(covered=2.5, of=5., share=50.)),
 }

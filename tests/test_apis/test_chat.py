@@ -34,7 +34,7 @@ def whole(inferencer, turns, images, system=None):
         data = model.data_preprocessor(batch, False)
         tokens += model.extract_feat(data['images'])
     answer, = model.head.answerer.generate([torch.stack(tokens)], [sample],
-                                  max_new_tokens=24)
+                                           max_new_tokens=24)
     return answer
 
 

@@ -89,7 +89,7 @@ def test_rows_that_do_not_run_are_left_alone(llm, prompts):
     embeds = llm.get_input_embeddings()
     with torch.no_grad():
         decoder.prefill([Prompt(embeds(torch.tensor(ids)))
-                       for ids in prompts[:4]])
+                         for ids in prompts[:4]])
     decoder.drop([3])  # three rows run in a bucket of four
     before = [x[:, 3].clone() for x in (decoder.cache.keys,
                                         decoder.cache.values)]
@@ -165,9 +165,9 @@ def test_what_cannot_be_recorded_goes_without(
     with caplog.at_level(logging.WARNING):
         found = answer_all(llm, asked, settings=static(max_num_seqs=3))
     assert found == answer_all(llm, asked)
-    generated, = (x.getMessage() for x in caplog.records)
-    assert 'operation not permitted when capturing' in generated
-    assert 'engine.cuda_graphs=False' in generated
+    message, = (x.getMessage() for x in caplog.records)
+    assert 'operation not permitted when capturing' in message
+    assert 'engine.cuda_graphs=False' in message
 
 
 def test_recordings_are_kept_for_the_next_call(prompts, recorded):

@@ -26,9 +26,9 @@ def model(request):
 def answers(model, settings):
     """Texts by sample: ten images in batches of three, lengths uneven."""
     model.head.engine = settings
-    sample_token = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (10, 3, 28, 28), dtype=torch.uint8,
-                           generator=sample_token)
+                           generator=generator)
     samples = make_samples(model, 10, 40)
     batches = (dict(inputs=images[i:i + 3], data_samples=samples[i:i + 3])
                for i in range(0, 10, 3))

@@ -78,7 +78,7 @@ def test_each_answer_is_cut_alone_and_keeps_its_end(llm_folder):
     head = VicunaHead(llm=str(llm_folder), max_txt_len=4)
     turns = [('user', 'a'), ('assistant', 'abcdefgh')] * 2
     row = head.prompt_encoder.training_row(sample(conversation=turns),
-                            torch.zeros(0, 2, 32))
+                                           torch.zeros(0, 2, 32))
     learnt = [label for label in row.labels if label != OFF]
     assert learnt == ids_of('_', 'a', '##', '#') * 2
 

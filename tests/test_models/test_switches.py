@@ -169,7 +169,7 @@ def test_what_cannot_be_answered_comes_back_and_spares_the_others(build,
     prompts = ['a', 'b ' * 4000, 'a red', 'fig', 'c ' * 4000]
     found = {one.number: error
              for one, error in model.generate_stream(batches(images, prompts),
-                                             max_new_tokens=3)}
+                                                     max_new_tokens=3)}
     assert [found[i] is None for i in range(5)] == [
         True, False, True, True, False]
     assert isinstance(found[1], PromptError)
@@ -184,7 +184,7 @@ def test_a_stream_gives_the_answer_in_pieces(build, images):
                                           sample(prompt='a red'),
                                           max_new_tokens=15))
     whole, = model.head.answerer.generate(feats, [sample(prompt='a red')],
-                                 max_new_tokens=15)
+                                          max_new_tokens=15)
     assert ''.join(pieces) == whole.text
     assert len(pieces) > 1
 

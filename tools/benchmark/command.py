@@ -62,9 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--captions',
         type=int,
         default=1000,
-        help=
-        'over how many captions scaling watches memory (default: 1000)'
-    )
+        help='over how many captions scaling watches memory (default: 1000)')
     parser.add_argument(
         '--minutes', type=float,
         help='begin no row after so long (default: '

@@ -44,7 +44,7 @@ from .indexed_dataset import batch_size, describe, indexed_loader, singles
 
 
 def generate_samples(model: nn.Module, batches: Iterable[dict],
-               max_num_seqs: int | None = None) -> Iterator[Any]:
+                     max_num_seqs: int | None = None) -> Iterator[Any]:
     """Answer batches; gives finished samples, one at a time, in any order.
 
     A sample that cannot be answered comes with ``failed``, the reason.

@@ -140,7 +140,7 @@ def count_own_samples(loader: DataLoader) -> int | None:
 
 
 def take_samples(data_batch: dict | Sequence, number: int
-                  ) -> dict | Sequence:
+                 ) -> dict | Sequence:
     """The first samples of a collated batch."""
     if isinstance(data_batch, Mapping):
         return {key: value[:number] for key, value in data_batch.items()}

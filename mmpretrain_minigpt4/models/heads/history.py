@@ -10,7 +10,7 @@ from ...prompts import Template, Turn, count_images, user_pieces, with_images
 
 
 def truncate_history(turns: Sequence[Turn], number: int, num_images: int,
-                  template: Template) -> list[Turn]:
+                     template: Template) -> list[Turn]:
     """Leave out the oldest questions and their answers, but for the images.
 
     Args:

@@ -57,7 +57,7 @@ def check_image_count(pieces: Sequence[Piece], tokens: torch.Tensor) -> None:
 
 
 def image_hashes(visual: Sequence[torch.Tensor]
-                ) -> list[tuple[Hashable, ...]]:
+                 ) -> list[tuple[Hashable, ...]]:
     """Name images by their visual tokens.
 
     Args:
@@ -113,7 +113,7 @@ def _split(items: list, counts: Sequence[int]) -> Iterator[list]:
 
 
 def token_hashes(ids: Sequence[int], tokens: torch.Tensor,
-                names: Sequence[Hashable] | None = None) -> tuple[int, ...]:
+                 names: Sequence[Hashable] | None = None) -> tuple[int, ...]:
     """Name each token of a prompt, an image's by what the image is.
 
     Args:

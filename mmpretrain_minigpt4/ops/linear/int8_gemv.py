@@ -27,7 +27,7 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
-                ) -> torch.Tensor | None:
+              ) -> torch.Tensor | None:
     """``x @ (weight * scales).T`` where a kernel does it, else None.
 
     Args:

@@ -50,7 +50,7 @@ def merge(module: nn.Module, groups: Sequence[Sequence[str]]) -> int:
 
 
 def merged_linear(layers: Sequence[nn.Module], x: torch.Tensor
-                 ) -> torch.Tensor | None:
+                  ) -> torch.Tensor | None:
     """The product with all of some layers' weights, where they are merged.
 
     Args:
@@ -69,7 +69,7 @@ def merged_linear(layers: Sequence[nn.Module], x: torch.Tensor
 
 
 def merged_bias(layers: Sequence[nn.Module], x: torch.Tensor
-               ) -> torch.Tensor | None:
+                ) -> torch.Tensor | None:
     """The biases of layers behind each other, float[sum of O], if any.
 
     Args:
@@ -118,7 +118,7 @@ def _merged_weight(layers: Sequence[nn.Module]) -> torch.Tensor | None:
 
 
 def _can_merge(layers: Sequence[nn.Module | None], owners: dict[int, int]
-          ) -> bool:
+               ) -> bool:
     if any(type(layer) is not nn.Linear or layer._forward_hooks
            or layer._forward_pre_hooks for layer in layers):
         return False

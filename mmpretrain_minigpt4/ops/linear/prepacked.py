@@ -130,7 +130,7 @@ def linear(layer: nn.Module, x: torch.Tensor,
 
 
 def fused_linears(layers: Sequence[nn.Module], x: torch.Tensor
-            ) -> Sequence[torch.Tensor]:
+                  ) -> Sequence[torch.Tensor]:
     """Layers that read the same input, in one product where they are packed
     or merged.
 
@@ -148,7 +148,7 @@ def fused_linears(layers: Sequence[nn.Module], x: torch.Tensor
 
 
 def fused_forward(layers: Sequence[nn.Module], x: torch.Tensor
-                ) -> torch.Tensor | None:
+                  ) -> torch.Tensor | None:
     """What layers that are packed or merged give, as one tensor.
 
     Args:
@@ -175,7 +175,7 @@ def linear_gelu(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         x: float[..., I].
     """
     if isinstance(layer, PrepackedLinear) and not (torch.is_grad_enabled()
-                                                and x.requires_grad):
+                                                   and x.requires_grad):
         return layer.product(x, layer.bias, 'gelu')
     return F.gelu(layer(x))
 

@@ -179,7 +179,7 @@ def pack_int8(layers: Sequence[PackableInt8]) -> None:
     """Lay out the weights of layers that read the same input as one."""
     parts = [layer.take_int8() for layer in layers]
     whole = PrepackedInt8(torch.cat([weight for weight, _ in parts]),
-                       torch.cat([scale for _, scale in parts]))
+                          torch.cat([scale for _, scale in parts]))
     share_out(whole, layers)
 
 

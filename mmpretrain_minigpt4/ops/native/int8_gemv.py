@@ -11,7 +11,7 @@ from .library import TYPES, run, threads
 
 
 def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
-                ) -> torch.Tensor:
+              ) -> torch.Tensor:
     """``x @ (weight * scales).T``, summed in float32.
 
     Args:

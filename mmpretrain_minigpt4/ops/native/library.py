@@ -39,7 +39,7 @@ FUNCTIONS = {
     'int8_linear': [c_void_p, *[c_int64] * 3, *[c_void_p] * 3, c_float,
                     c_void_p, *[c_int] * 2, c_void_p],
     'int8_gemv': [c_void_p, *[c_int64] * 3, *[c_void_p] * 3,
-                    *[c_int] * 2, c_void_p],
+                  *[c_int] * 2, c_void_p],
     'apply_rope_and_write': [*[c_void_p] * 7, *[c_int64] * 8, *[c_int] * 2],
     'decode_attention': [*[c_void_p] * 5, *[c_int64] * 2, c_void_p,
                          *[c_int64] * 8, c_float, *[c_int] * 2, c_void_p],

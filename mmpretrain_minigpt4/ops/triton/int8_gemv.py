@@ -24,7 +24,7 @@ OUTPUTS, INPUTS, STAGES = 16, 256, 4
 
 
 def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
-                ) -> torch.Tensor:
+              ) -> torch.Tensor:
     """See :func:`..linear.int8_gemv.plain`."""
     x, scales = x.contiguous(), scales.contiguous()
     rows, inputs = x.shape
@@ -41,9 +41,9 @@ def int8_gemv(x: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor
 
 @triton.jit
 def _int8_gemv(x, weight, scales, out, rows, WIDE: tl.constexpr,
-                 DEEP: tl.constexpr, ROWS: tl.constexpr,
-                 OUTPUTS: tl.constexpr, INPUTS: tl.constexpr,
-                 STAGES: tl.constexpr, INTERPRETED: tl.constexpr):
+               DEEP: tl.constexpr, ROWS: tl.constexpr,
+               OUTPUTS: tl.constexpr, INPUTS: tl.constexpr,
+               STAGES: tl.constexpr, INTERPRETED: tl.constexpr):
     row = tl.arange(0, ROWS)
     output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
     there, wanted = output < WIDE, row < rows
